@@ -1,0 +1,75 @@
+"""The one training loop: any parameters, any gradient, any optax optimizer, records at any steps."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax import Array, lax
+
+
+class State(NamedTuple):
+    """Where a run stands; `simulate` continues from it bit for bit.
+
+    params, opt_state: pytrees. step: steps taken. finite_steps: steps after which every parameter was still finite;
+    below `step` the run has diverged, and it stays so.
+    """
+
+    params: Any
+    opt_state: Any
+    step: Array
+    finite_steps: Array
+
+
+class Trajectory(NamedTuple):
+    """records: what `record` returned, stacked over record steps [t, ...]. state: the last one."""
+
+    records: Any
+    state: State
+
+
+def start(params: Any, optimizer: optax.GradientTransformation) -> State:
+    """The state before the first step."""
+    return State(params, optimizer.init(params), jnp.int32(0), jnp.int32(0))
+
+
+def simulate(
+    key: Array,
+    state: State,
+    gradient: Callable[[Any, Array], Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    record_at: Array,
+    record: Callable[[Any, Array], Any],
+) -> Trajectory:
+    """Train, observing at chosen steps.
+
+    Args:
+        key: of the gradient's randomness; step t uses fold_in(key, t), so a run cut in two equals the whole.
+        state: from `start` or from an earlier trajectory.
+        gradient: (params, key) -> gradients shaped like params.
+        optimizer: any optax transformation; its numbers may be traced.
+        record_at: increasing steps [t], none before `state.step`; the run ends at the last. May be traced.
+        record: (params, step) -> pytree of floats, run inside the loop: memory is records, never parameters x steps.
+
+    Returns:
+        Trajectory. Of a diverged run every record from the first bad step on is NaN.
+    """
+
+    def one_step(_: Array, state: State) -> State:
+        grads = gradient(state.params, jax.random.fold_in(key, state.step))
+        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]).all()
+        still = finite & (state.finite_steps == state.step)
+        return State(params, opt_state, state.step + 1, state.finite_steps + still)
+
+    def until(state: State, step: Array) -> tuple[State, Any]:
+        state = lax.fori_loop(state.step, step, one_step, state)
+        diverged = state.finite_steps < state.step
+        records = jax.tree.map(lambda leaf: jnp.where(diverged, jnp.nan, leaf), record(state.params, step))
+        return state, records
+
+    state, records = lax.scan(until, state, jnp.asarray(record_at, jnp.int32))
+    return Trajectory(records, state)

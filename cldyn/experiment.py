@@ -1,0 +1,449 @@
+"""An experiment is a problem and a training; here names pick objects, and one lane is put together, run and predicted."""
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax import Array
+
+from cldyn import data, dynamics, encoders, losses, measures, moments, theory
+from cldyn.data import FeatureModel, Views, _real, _static, _whole
+
+DEFAULT_MEASURES = tuple(name for name in measures.MEASURES if name != "embeddings")
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Problem:
+    """What is learned from.
+
+    Args:
+        data: a FeatureModel, or a user's own arrays as `views(...)`.
+        n, m: examples and views of each (own arrays bring theirs). balanced: as in `sample`.
+        bias: whether the encoder has one. population: train on the model's exact moments instead of a sample.
+        test_size: originals in the test sample. data_seed: seed of training and test data.
+        precision: "float32" or "float64".
+    """
+
+    data: FeatureModel | Views = FeatureModel()
+    n: int = _static(100)
+    m: int = _static(2)
+    balanced: bool = _static(True)
+    bias: bool = _static(True)
+    population: bool = _static(False)
+    test_size: int = _static(400)
+    precision: Literal["float32", "float64"] = _static("float32")
+    data_seed: int = 0
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Training:
+    """How it is learned.
+
+    Args:
+        loss: "scl", "ucl" or "joint" = beta scl + (1 - beta) ucl. beta: in [0, 1], used by joint alone.
+        learning_rate: step size > 0, a number, or a fraction of the lane's critical one if `learning_rate_unit` is "critical".
+        optimizer: "gd", or "momentum" with `momentum` in [0, 1).
+        weight_decay: lambda >= 0 of lambda |W|^2, bias included. init_scale: standard deviation of the entries of W_0.
+        embed_dim: p >= 1. seed: of the initialization.
+    """
+
+    loss: Literal["scl", "ucl", "joint"] = _static("scl")
+    learning_rate_unit: Literal["absolute", "critical"] = _static("absolute")
+    optimizer: Literal["gd", "momentum"] = _static("gd")
+    beta: float = 0.5
+    learning_rate: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 0.0
+    init_scale: float = 1e-4
+    embed_dim: int = 3
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """A problem and a training; the defaults are the paper's class-collapse setting."""
+
+    problem: Problem = Problem()
+    training: Training = Training()
+
+
+class Run(NamedTuple):
+    """records: measure name -> [t, ...]. finite_steps: steps before divergence. weights: the last W in input coordinates [p, D].
+    learning_rate: the step size in use."""
+
+    records: dict[str, np.ndarray]
+    finite_steps: int
+    weights: np.ndarray
+    learning_rate: float
+
+
+class Prediction(NamedTuple):
+    """records: those of `run` that theory knows at the asked steps [t, ...]: early growth while |W M W^T| < 0.1, then NaN; the
+    minimum-norm minimizer at infinity. learning_step, efold: of each feature [K]. peak_bound: of |W v_2|. unlearning_rate: of |W v_2|
+    per flow time. critical_learning_rate, smallest_second, largest_second: bounds on steps and time, extreme eigenvalues of M on its range."""
+
+    records: dict[str, np.ndarray]
+    learning_step: np.ndarray
+    efold: np.ndarray
+    peak_bound: float
+    unlearning_rate: float
+    critical_learning_rate: float
+    smallest_second: float
+    largest_second: float
+
+
+class Prepared(NamedTuple):
+    """A problem ready for lanes: its frame, probe inputs {name: [s, D]}, their coordinates [s, r] and what is left of them."""
+
+    frame: moments.Frame
+    coords: dict[str, Array]
+    rest: dict[str, Array]
+
+
+class Target(NamedTuple):
+    """What theory says of one (problem, embed_dim, beta, weight decay): minimizer [rows, r], its loss, the critical rate."""
+
+    w: Array
+    loss: Array
+    critical: Array
+
+
+class Structure(NamedTuple):
+    """What is static of a group of lanes."""
+
+    rows: int
+    decays: bool
+    measures: tuple[str, ...]
+
+
+@contextmanager
+def numerics(precision: str) -> Iterator[None]:
+    """Precision of everything inside, as a context of this thread: no global setting is touched."""
+    with jax.enable_x64(precision == "float64"), jax.default_matmul_precision("highest"):
+        yield
+
+
+# --- one lane --------------------------------------------------------------------------------------------------------
+
+
+def prepare(problem: Problem) -> Prepared:
+    """Data, frame and probes of a problem: once for all lanes that share it."""
+    dtype = jnp.dtype(problem.precision)
+    key = jax.random.key(problem.data_seed)
+    model = problem.data
+    if isinstance(model, Views):
+        frame = moments.frame(model, problem.bias)
+        probes = {"feature_norms": model.directions, **_group_contrasts(model)}
+    else:
+        if problem.population:
+            frame = moments.population_frame(model, problem.bias, dtype)
+            directions = jnp.eye(model.features, model.d, dtype=dtype)
+        else:
+            sampled = data.sample(key, model, problem.n, problem.m, balanced=problem.balanced, dtype=dtype)
+            frame, directions = moments.frame(sampled, problem.bias), sampled.directions
+            test = data.sample_test(key, model, problem.test_size, dtype=dtype)
+        gaps = 2 * model.strengths(dtype)[:2, None] * directions[:2]
+        probes = {"feature_norms": directions, "class_gap": gaps[:1], "subclass_gap": gaps[1:]}
+    wide = frame.basis.shape[0]
+    probes = {name: jnp.pad(probe, ((0, 0), (0, wide - probe.shape[1]))) for name, probe in probes.items()}
+    if not (isinstance(model, Views) or problem.population):
+        probes["embeddings"] = moments.append_one(test.x[:, 0], problem.bias)
+    coords = {name: probe @ frame.basis for name, probe in probes.items()}
+    return Prepared(frame, coords, {name: probe - coords[name] @ frame.basis.T for name, probe in probes.items()})
+
+
+def _group_contrasts(views: Views) -> dict[str, Array]:
+    """Differences between the means of every two classes and every two subclasses."""
+    means = views.x.mean(axis=1)
+    contrasts = {}
+    for name, code, groups in (("class_gap", views.label, views.classes), ("subclass_gap", views.subclass, views.subclasses)):
+        member = (code[None] == jnp.array(groups)[:, None]).astype(means.dtype)
+        centres = member @ means / member.sum(axis=1, keepdims=True)
+        first, second = np.triu_indices(len(groups), 1)
+        contrasts[name] = centres[first] - centres[second]
+    return contrasts
+
+
+def settle(prepared: Prepared, training: Training, structure: Structure) -> Target:
+    """The minimizer, its loss and the critical rate."""
+    second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
+    decay = training.weight_decay
+    w = theory.frame_minimizer(second, factor, training.embed_dim, decay, rows=structure.rows, decays=structure.decays)
+    critical = theory.frame_critical_learning_rate(w, second, factor, training.embed_dim, decay)
+    return Target(w, losses.spectral_in_frame(w, second, factor) + decay * jnp.sum(w**2), critical)
+
+
+def begin(prepared: Prepared, training: Training, rows: int) -> tuple[Array, Array]:
+    """W_0 in input coordinates [rows, D], rows from embed_dim on zero; and in the frame [rows, r + 1].
+
+    The last coordinate of a row is the length of what W_0 has outside the frame. No data reach it, so its direction
+    never changes, and its length obeys the same optimizer (weight decay, momentum, clipping by global norm) exactly.
+    """
+    basis = prepared.frame.basis
+    key = jax.random.key(training.seed)
+    raw = encoders.linear(rows, bias=False).init(key, basis.shape[0], jnp.asarray(training.init_scale, basis.dtype))
+    raw = jnp.where(jnp.arange(rows)[:, None] < training.embed_dim, raw, 0)
+    inside = raw @ basis
+    outside = raw - inside @ basis.T
+    return raw, jnp.concatenate([inside, jnp.linalg.norm(outside, axis=1, keepdims=True)], axis=1)
+
+
+def _per_length(length: Array) -> Array:
+    return jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0)
+
+
+def train(
+    prepared: Prepared, training: Training, target: Target, record_at: Array, structure: Structure
+) -> tuple[dynamics.Trajectory, Array]:
+    """Gradient descent of one lane in the frame; also returns W_0 in input coordinates."""
+    frame = prepared.frame
+    second = jnp.append(frame.second, 0)
+    factor = jnp.pad(frame.factor(training.loss, training.beta), ((0, 0), (0, 1)))
+    raw, w = begin(prepared, training, structure.rows)
+    per_length = _per_length(w[:, -1:])
+    limit = jnp.pad(target.w, ((0, 0), (0, 1)))
+    on_range = second > 0
+
+    def gradient(w: Array, key: Array) -> Array:
+        slope = losses.spectral_gradient(w, second, factor)
+        return slope + 2 * training.weight_decay * w if structure.decays else slope
+
+    def embed(w: Array, name: str) -> Array:
+        outside = (raw @ prepared.rest[name].T) * per_length
+        return prepared.coords[name] @ w[:, :-1].T + (outside * w[:, -1:]).T
+
+    def record(w: Array, step: Array) -> dict[str, Array]:
+        loss = losses.spectral_in_frame(w, second, factor) + training.weight_decay * jnp.sum(w**2)
+        gaps = {name: measures.gap(embed(w, name)) for name in ("class_gap", "subclass_gap")}
+        available = {
+            "feature_norms": lambda: measures.feature_norms(embed(w, "feature_norms")),
+            "subclass_to_class": lambda: gaps["subclass_gap"] / gaps["class_gap"],
+            "loss": lambda: loss,
+            "excess_loss": lambda: loss - target.loss,
+            "distance": lambda: measures.gram_distance(jnp.where(on_range, w, 0), limit),
+            "embeddings": lambda: embed(w, "embeddings"),
+        }
+        return {name: gaps[name] if name in gaps else available[name]() for name in structure.measures}
+
+    rate = training.learning_rate
+    optimizer = optax.sgd(rate, training.momentum if training.optimizer == "momentum" else None)
+    key = jax.random.fold_in(jax.random.key(training.seed), 1)
+    state = dynamics.start(w, optimizer)
+    return dynamics.simulate(key, state, gradient, optimizer, record_at=record_at, record=record), raw
+
+
+def weights(prepared: Prepared, raw: Array, w: Array) -> Array:
+    """W [rows, D] in input coordinates from W_0 and the frame's w [rows, r + 1]."""
+    basis = prepared.frame.basis
+    inside = raw @ basis
+    outside = raw - inside @ basis.T
+    return w[:, :-1] @ basis.T + outside * _per_length(jnp.linalg.norm(outside, axis=1, keepdims=True)) * w[:, -1:]
+
+
+@partial(jax.jit, static_argnames="structure")
+def _run(problem: Problem, training: Training, record_at: Array, structure: Structure) -> tuple[Any, ...]:
+    prepared = prepare(problem)
+    target = settle(prepared, training, structure)
+    training = with_step(training, target)
+    trajectory, raw = train(prepared, training, target, record_at, structure)
+    state = trajectory.state
+    return trajectory.records, state.finite_steps, weights(prepared, raw, state.params), training.learning_rate
+
+
+def with_step(training: Training, target: Target) -> Training:
+    """The training with its learning rate as an absolute number."""
+    if training.learning_rate_unit == "absolute":
+        return training
+    values = {field.name: getattr(training, field.name) for field in fields(training)}
+    return Training(**{**values, "learning_rate": training.learning_rate * target.critical})
+
+
+def run(experiment: Experiment, record_at: Sequence[int], *, measure: Sequence[str] = DEFAULT_MEASURES) -> Run:
+    """Train one lane.
+
+    Args:
+        experiment: what to run. record_at: increasing steps >= 0; the run ends at the last.
+        measure: names among `cldyn.MEASURES`.
+
+    Returns:
+        Run. Equal to the same lane of a sweep up to rounding (a batch of another shape sums in another order).
+
+    Raises:
+        ValueError: one line naming the field, the value and what is allowed.
+    """
+    check(experiment)
+    structure = structure_of(experiment, measure)
+    steps = check_steps(record_at)
+    with numerics(experiment.problem.precision):
+        problem, training = cast(experiment.problem, experiment.problem), cast(experiment.training, experiment.problem)
+        records, finite, last, rate = jax.device_get(_run(problem, training, steps, structure))
+    return Run(records, int(finite), last, float(rate))
+
+
+def structure_of(experiment: Experiment, measure: Sequence[str], embed_dim: Any = None, weight_decay: Any = None) -> Structure:
+    """Static side of an experiment, or of lanes with these values."""
+    training, problem = experiment.training, experiment.problem
+    rows = int(np.max(training.embed_dim if embed_dim is None else embed_dim))
+    decays = bool(np.any(np.asarray(training.weight_decay if weight_decay is None else weight_decay) != 0))
+    for name in measure:
+        if name not in measures.MEASURES:
+            raise ValueError(f"measure: {name!r}, allowed are {', '.join(measures.MEASURES)}")
+        if name == "embeddings" and (problem.population or isinstance(problem.data, Views)):
+            raise ValueError("measure: 'embeddings', allowed with a sample of a FeatureModel, which has a test sample")
+    if isinstance(problem.data, Views) and not len(problem.data.directions):
+        measure = [name for name in measure if name != "feature_norms"]
+    return Structure(rows, decays, tuple(measure))
+
+
+# --- predictions -----------------------------------------------------------------------------------------------------
+
+
+def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Prediction:
+    """What theory says of a lane, in the records of `run`.
+
+    Args:
+        experiment: what to predict. steps: gradient descent steps, infinity for the minimum-norm minimizer.
+
+    Returns:
+        Prediction; NaN where no closed form is known (momentum, a subclass that is not unlearned, own arrays).
+
+    Raises:
+        ValueError: as `run`.
+    """
+    check(experiment)
+    when = np.asarray(steps, float)
+    if when.ndim != 1 or not (when >= 0).all():
+        raise ValueError(f"steps: {steps!r}, allowed are numbers >= 0, or infinity")
+    structure = structure_of(experiment, [name for name in DEFAULT_MEASURES if name != "distance"])
+    with numerics(experiment.problem.precision):
+        problem, training = cast(experiment.problem, experiment.problem), cast(experiment.training, experiment.problem)
+        records, step, efold, bound, critical, second = jax.device_get(
+            _predict(problem, training, when.astype(experiment.problem.precision), structure)
+        )
+        rate = float(_unlearning_rate(experiment))
+    inside = second[second > 0]
+    return Prediction(records, step, efold, float(bound), rate, float(critical), float(inside.min()), float(inside.max()))
+
+
+def _unlearning_rate(experiment: Experiment) -> Any:
+    model, training, problem = experiment.problem.data, experiment.training, experiment.problem
+    known = isinstance(model, FeatureModel) and training.loss == "scl" and problem.bias and training.embed_dim >= 2
+    if not known or model.class_mean != 0 or training.weight_decay != 0:
+        return float("nan")
+    return theory.unlearning_rate(model)
+
+
+@partial(jax.jit, static_argnames="structure")
+def _predict(problem: Problem, training: Training, steps: Array, structure: Structure) -> tuple[Any, ...]:
+    prepared = prepare(problem)
+    target = settle(prepared, training, structure)
+    training = with_step(training, target)
+    second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
+    raw, w = begin(prepared, training, structure.rows)
+    inside = w[:, :-1]
+    finite = jnp.isfinite(steps)
+    early = theory.early_growth(inside, factor, training.learning_rate, jnp.where(finite, steps, 0), training.weight_decay)
+    small = jnp.linalg.norm(jnp.einsum("tpr,r,tqr->tpq", early, second, early), axis=(1, 2)) < 0.1
+    small &= training.optimizer == "gd"
+    shrink = (1 - 2 * training.learning_rate * training.weight_decay) ** jnp.where(finite, steps, 0)
+    outside = {name: rest @ raw.T for name, rest in prepared.rest.items()}
+
+    def records(at: Array, kept: Array) -> dict[str, Array]:
+        embedded = {name: prepared.coords[name] @ at.T + kept * outside[name] for name in ("feature_norms", "class_gap", "subclass_gap")}
+        gaps = {name: measures.gap(embedded[name]) for name in ("class_gap", "subclass_gap")}
+        loss = losses.spectral_in_frame(at, second, factor) + training.weight_decay * jnp.sum(at**2)
+        every = {"feature_norms": measures.feature_norms(embedded["feature_norms"]), **gaps, "loss": loss}
+        every |= {"subclass_to_class": gaps["subclass_gap"] / gaps["class_gap"], "excess_loss": loss - target.loss}
+        return {name: every[name] for name in structure.measures}
+
+    grown = jax.vmap(records)(early, shrink)
+    limit = records(target.w, jnp.zeros((), second.dtype))
+
+    def choose(now: Array, last: Array) -> Array:
+        shape = (-1,) + (1,) * last.ndim
+        return jnp.where(finite.reshape(shape), jnp.where(small.reshape(shape), now, jnp.nan), last)
+
+    directions = prepared.coords.get("feature_norms", jnp.zeros((0, second.size), second.dtype))
+    step, efold = jax.vmap(lambda v: theory.learning_step(inside, factor, v, training.learning_rate))(directions)
+    bound = theory.peak_bound(second, factor, directions[1]) if directions.shape[0] > 1 else jnp.nan
+    return jax.tree.map(choose, grown, limit), step, efold, bound, target.critical, second
+
+
+# --- the door --------------------------------------------------------------------------------------------------------
+
+WHOLE = ("data_seed", "seed", "embed_dim", "label", "subclass", "irrelevant")
+
+
+def cast(tree: Any, problem: Problem) -> Any:
+    """Leaves as arrays of the problem's precision; seeds, dimensions and codes as int32."""
+
+    def one(path: Any, leaf: Any) -> Array:
+        whole = getattr(path[-1], "name", None) in WHOLE
+        return jnp.asarray(leaf, jnp.int32 if whole else jnp.dtype(problem.precision))
+
+    return jax.tree_util.tree_map_with_path(one, tree)
+
+
+def check_steps(record_at: Sequence[int]) -> np.ndarray:
+    """Record steps as int32 [t], or ValueError."""
+    steps = np.asarray(record_at)
+    whole = steps.ndim == 1 and steps.size > 0 and np.issubdtype(steps.dtype, np.integer)
+    if not whole or steps[0] < 0 or (np.diff(steps) <= 0).any() or steps[-1] >= 2**31:
+        raise ValueError(f"record_at: {record_at!r}, allowed are increasing whole numbers >= 0")
+    return steps.astype(np.int32)
+
+
+def check(experiment: Experiment) -> None:
+    """Raise ValueError with one line naming field, value and what is allowed, if anything makes no sense."""
+    problem, training = experiment.problem, experiment.training
+
+    def require(good: Any, name: str, value: Any, allowed: str) -> None:
+        if not good:
+            raise ValueError(f"{name}: {value!r}, allowed is {allowed}")
+
+    def number(name: str, good: Any, allowed: str) -> None:
+        value = getattr(training, name)
+        require(_real(value) and math.isfinite(value) and good(value), name, value, allowed)
+
+    for name in ("balanced", "bias", "population"):
+        require(isinstance(getattr(problem, name), bool), name, getattr(problem, name), "True or False")
+    choices = ((problem, "precision", ("float32", "float64")), (training, "loss", ("scl", "ucl", "joint")))
+    choices += ((training, "learning_rate_unit", ("absolute", "critical")), (training, "optimizer", ("gd", "momentum")))
+    for owner, name, allowed in choices:
+        require(getattr(owner, name) in allowed, name, getattr(owner, name), f"one of {allowed}")
+    for owner, name, least in ((problem, "test_size", 1), (problem, "data_seed", 0), (training, "seed", 0), (training, "embed_dim", 1)):
+        value = getattr(owner, name)
+        require(_whole(value) and least <= value < 2**31, name, value, f"a whole number from {least} to 2^31 - 1")
+    number("beta", lambda value: 0 <= value <= 1, "a number in [0, 1]")
+    number("learning_rate", lambda value: value > 0, "a finite number > 0")
+    number("momentum", lambda value: 0 <= value < 1, "a number in [0, 1)")
+    number("weight_decay", lambda value: value >= 0, "a finite number >= 0")
+    number("init_scale", lambda value: value >= 0, "a finite number >= 0")
+    if isinstance(problem.data, Views):
+        require(not problem.population, "population", True, "False for own arrays, which have none")
+        data.views(problem.data.x, problem.data.label, problem.data.subclass, problem.data.directions)
+    else:
+        require(isinstance(problem.data, FeatureModel), "data", problem.data, "a FeatureModel or cldyn.views(...)")
+        data.check_model(problem.data)
+        data.check_sizes(problem.data, problem.n, problem.m, problem.balanced and not problem.population)
+
+
+def describe(experiment: Experiment) -> str:
+    """The experiment as one line of JSON; arrays by shape."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, np.generic):
+            return value.item()
+        return f"array {np.shape(value)}" if not is_dataclass(value) else asdict(value)  # type: ignore[arg-type]
+
+    return json.dumps(asdict(experiment), default=plain)

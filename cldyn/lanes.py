@@ -1,0 +1,289 @@
+"""Axes become lanes, lanes become blocks: the one place that maps over lanes."""
+
+import math
+import os
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, fields, replace
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jax import Array
+from rich.console import Console
+from rich.progress import Progress
+
+from cldyn import experiment as lab
+from cldyn.data import FeatureModel, Views
+from cldyn.experiment import DEFAULT_MEASURES, Experiment, Prepared, Problem, Structure, Target, Training
+from cldyn.measures import MEASURES
+
+_CACHE = 128 * 1024  # bytes of parameters in a block: what fits a core's cache with its gradient and moments
+_MEMORY = 2**30  # bytes of inputs in preparation at a time
+
+Group = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Lanes as problems x trainings. dims: (name, {field: values}, touches data) in the user's order."""
+
+    dims: tuple[tuple[str, dict[str, list[Any]], bool], ...]
+
+    def shape(self, of_problem: bool) -> tuple[int, ...]:
+        """Lengths of the dimensions that touch data, or of those that do not."""
+        return tuple(len(next(iter(group.values()))) for _, group, touches in self.dims if touches == of_problem)
+
+    def values(self, of_problem: bool) -> dict[str, np.ndarray]:
+        """Every field of those dimensions, spread over their product and flattened."""
+        shape = self.shape(of_problem)
+        groups = [group for _, group, touches in self.dims if touches == of_problem]
+        index = np.indices(shape).reshape(len(shape), -1)
+        return {name: np.asarray(values)[index[i]] for i, group in enumerate(groups) for name, values in group.items()}
+
+
+def sweep(
+    experiment: Experiment,
+    axes: Sequence[Group],
+    record_at: Sequence[int],
+    *,
+    measure: Sequence[str] = DEFAULT_MEASURES,
+    progress: bool = True,
+) -> xr.Dataset:
+    """Run many lanes in one compilation.
+
+    Args:
+        experiment: what lanes have in common.
+        axes: groups {field: values}, zipped inside a group and multiplied between groups. Fields are the numbers of
+            FeatureModel, Problem and Training, seeds and embed_dim included; a tuple field takes one number for all
+            or a tuple. Lanes that differ in Training alone share their data.
+        record_at: increasing steps >= 0. measure: names among `cldyn.MEASURES`. progress: a bar, on a terminal.
+
+    Returns:
+        Dataset: a dimension per group, named after its first field, then step; `finite_steps` per lane is the
+        number of steps before divergence, from which on records are NaN.
+
+    Raises:
+        ValueError: one line naming the field, the value and what is allowed.
+    """
+    steps = lab.check_steps(record_at)
+    grid = _grid(experiment, axes)
+    problems, trainings = grid.values(True), grid.values(False)
+    shared = {name: problems.pop(name) for name in list(problems) if name in _names(Training)}
+    counts = (math.prod(grid.shape(True)), math.prod(grid.shape(False)))
+    if 0 in counts:
+        raise ValueError("axes: an empty list of values, allowed is at least one value in every axis")
+    lanes = {name: np.broadcast_to(values[:, None], counts) for name, values in shared.items()}
+    lanes |= {name: np.broadcast_to(values[None], counts) for name, values in trainings.items()}
+    structure = lab.structure_of(experiment, measure, lanes.get("embed_dim"), lanes.get("weight_decay"))
+    with lab.numerics(experiment.problem.precision):
+        batch = _Batch(experiment, problems, lanes, counts, structure)
+        records = batch.run(jnp.asarray(steps), progress)
+    return _dataset(experiment, grid, steps, records)
+
+
+# --- axes ------------------------------------------------------------------------------------------------------------
+
+
+def _names(*owners: type) -> list[str]:
+    return [field.name for owner in owners for field in fields(owner) if not field.metadata.get("static") and field.name != "data"]
+
+
+def _grid(experiment: Experiment, axes: Sequence[Group]) -> Grid:
+    of_data = [] if isinstance(experiment.problem.data, Views) else _names(Problem, FeatureModel)
+    allowed = of_data + _names(Training)
+    seen: set[str] = set()
+    dims = []
+    for group in axes:
+        lengths = {name: len(values) for name, values in group.items()}
+        for name in lengths:
+            if name not in allowed:
+                raise ValueError(f"axes: {name!r}, allowed are the numbers {', '.join(allowed)}; anything else needs a sweep of its own")
+            if name in seen:
+                raise ValueError(f"axes: {name!r} twice, allowed is once")
+        seen |= set(lengths)
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"axes: lengths {lengths}, allowed is one length in a group, whose fields are zipped")
+        values = {name: [_value(experiment, name, value) for value in values] for name, values in group.items()}
+        dims.append((next(iter(group)), values, any(name in of_data for name in group)))
+    grid = Grid(tuple(dims))
+    for _, group, _ in dims:
+        for i in range(len(next(iter(group.values())))):
+            lab.check(_replaced(experiment, {name: values[i] for name, values in group.items()}))
+    return grid
+
+
+def _value(experiment: Experiment, name: str, value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if name.startswith("irrelevant_"):
+        count = len(experiment.problem.data.irrelevant_strength)  # type: ignore[union-attr]
+        value = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * count
+        if len(value) != count:
+            raise ValueError(f"{name}: {value}, allowed is one number or {count} of them")
+    return value
+
+
+def _replaced(experiment: Experiment, values: dict[str, Any]) -> Experiment:
+    """The experiment with fields replaced, wherever they live."""
+    problem, training = experiment.problem, experiment.training
+    mine = {name: value for name, value in values.items() if name in _names(FeatureModel)}
+    if mine:
+        problem = replace(problem, data=replace(problem.data, **mine))  # type: ignore[arg-type]
+    problem = replace(problem, **{name: value for name, value in values.items() if name in _names(Problem)})
+    training = replace(training, **{name: value for name, value in values.items() if name in _names(Training)})
+    return Experiment(problem, training)
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+
+
+@partial(jax.jit, static_argnames="structure")
+def _prepare_block(problems: Problem, settings: Training, structure: Structure) -> tuple[Prepared, Target]:
+    """problems [b, ...], settings [b, u, ...] -> prepared [b, ...], targets [b, u, ...]."""
+    prepared = jax.vmap(lab.prepare)(problems)
+    settle = partial(lab.settle, structure=structure)
+    return prepared, jax.vmap(jax.vmap(settle, in_axes=(None, 0)))(prepared, settings)
+
+
+@partial(jax.jit, static_argnames="structure")
+def _train_block(
+    prepared: Prepared, targets: Target, trainings: Training, setting: Array, record_at: Array, structure: Structure
+) -> dict[str, Array]:
+    """prepared [b, ...], targets [b, u, ...], trainings [b, l, ...], setting [l] or [b, l] -> records [b, l, t, ...]."""
+
+    def lane(prepared: Prepared, targets: Target, training: Training, setting: Array) -> dict[str, Array]:
+        target = jax.tree.map(lambda leaf: leaf[setting], targets)
+        training = lab.with_step(training, target)
+        trajectory, _ = lab.train(prepared, training, target, record_at, structure)
+        return {**trajectory.records, "finite_steps": trajectory.state.finite_steps, "step_size": training.learning_rate}
+
+    return jax.vmap(jax.vmap(lane, in_axes=(None, None, 0, 0)))(prepared, targets, trainings, setting)
+
+
+class _Batch:
+    """All lanes of a sweep: [problems, lanes of each], cut into blocks of one shape."""
+
+    def __init__(
+        self, experiment: Experiment, problems: dict[str, np.ndarray], lanes: dict[str, np.ndarray], counts: tuple[int, int],
+        structure: Structure,
+    ) -> None:
+        self.counts, self.structure = counts, structure
+        self.precision = experiment.problem.precision
+        count = counts[0]
+        base = lab.cast(experiment.problem, experiment.problem)
+        leaves = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), base)
+        split = {
+            name: tuple(column) if name.startswith("irrelevant_") else column
+            for name, values in problems.items()
+            for column in [np.moveaxis(values, -1, 0) if values.ndim > 1 else values]
+        }
+        self.problems = lab.cast(_replaced(Experiment(leaves), split).problem, experiment.problem)
+        spread = jax.tree.map(lambda leaf: np.broadcast_to(leaf, counts), lab.cast(experiment.training, experiment.problem))
+        self.trainings = lab.cast(replace(spread, **lanes), experiment.problem)
+        # Predictions depend on these alone: one target for each combination that occurs.
+        keys = np.stack([np.broadcast_to(np.asarray(getattr(self.trainings, name), float), counts) for name in ("embed_dim", "beta", "weight_decay")])
+        if experiment.training.loss != "joint":
+            keys[1] = 0
+        self.setting = np.zeros(counts, np.int32)
+        widest = 1
+        chosen = []
+        for i in range(count):
+            _, first, place = np.unique(keys[:, i], axis=1, return_index=True, return_inverse=True)
+            self.setting[i] = np.ravel(place)
+            chosen.append(first)
+            widest = max(widest, len(first))
+        self.chosen = np.array([np.resize(first, widest) for first in chosen])
+        self._shape(experiment)
+
+    def _shape(self, experiment: Experiment) -> None:
+        problem = experiment.problem
+        shape = problem.data.x.shape if isinstance(problem.data, Views) else (problem.n, problem.m, problem.data.d)
+        size = np.dtype(problem.precision).itemsize
+        wide = shape[2] + problem.bias
+        reach = wide if problem.population else min(shape[0] * shape[1], wide)
+        fits = max(2, min(1024, _CACHE // (self.structure.rows * reach * size)))
+        fits = 2 ** int(math.log2(fits))
+        inputs = wide * wide if problem.population else shape[0] * shape[1] * wide
+        roomy = max(1, _MEMORY // (8 * size * inputs))
+        self.lanes = min(fits, self.counts[1])
+        self.together = min(max(1, fits // self.lanes), self.counts[0], roomy)
+        if self.lanes * self.together == 1:  # a batch of one sums in another order
+            self.lanes = 2
+
+    def run(self, record_at: Array, progress: bool) -> dict[str, np.ndarray]:
+        """Records [problems, lanes, ...]."""
+        results: dict[str, np.ndarray] = {}
+        starts = range(0, self.counts[0], self.together)
+        lock = threading.Lock()
+        bar = Progress(console=Console(stderr=True), transient=True, disable=not (progress and sys.stderr.isatty()))
+        with bar:
+            task = bar.add_task("lanes", total=self.counts[0] * self.counts[1])
+
+            def work(first: int) -> None:
+                def done(rows: np.ndarray, columns: np.ndarray, records: dict[str, np.ndarray]) -> None:
+                    with lock:
+                        for name, value in records.items():
+                            if name not in results:
+                                results[name] = np.empty((*self.counts, *value.shape[2:]), value.dtype)
+                            results[name][np.ix_(rows, columns)] = value[: rows.size, : columns.size]
+                        bar.advance(task, rows.size * columns.size)
+
+                with lab.numerics(self.precision):
+                    self._problems(first, record_at, done)
+
+            work(starts[0])  # compiles, alone
+            if len(starts) > 1:
+                workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+                with ThreadPoolExecutor(workers) as pool:
+                    list(pool.map(work, starts[1:]))
+        return results
+
+    def _problems(self, first: int, record_at: Array, done: Callable[..., None]) -> None:
+        """Run all lanes of the problems first ... first + together - 1."""
+        rows = np.arange(first, first + self.together) % self.counts[0]
+        present = np.arange(first, min(first + self.together, self.counts[0]))
+        problems = jax.tree.map(lambda leaf: leaf[rows], self.problems)
+        settings = jax.tree.map(lambda leaf: leaf[rows[:, None], self.chosen[rows]], self.trainings)
+        prepared, targets = _prepare_block(problems, settings, self.structure)
+        for start in range(0, self.counts[1], self.lanes):
+            columns = np.arange(start, start + self.lanes) % self.counts[1]
+            at = np.ix_(rows, columns)
+            trainings = jax.tree.map(lambda leaf, at=at: leaf[at], self.trainings)
+            records = _train_block(prepared, targets, trainings, self.setting[at], record_at, self.structure)
+            done(present, np.arange(start, min(start + self.lanes, self.counts[1])), jax.device_get(records))
+
+
+# --- the dataset -----------------------------------------------------------------------------------------------------
+
+_DIMS = {"feature_norms": ("feature",), "embeddings": ("test", "output")}
+
+
+def _dataset(experiment: Experiment, grid: Grid, steps: np.ndarray, records: dict[str, np.ndarray]) -> xr.Dataset:
+    order = [name for touches in (True, False) for name, _, touched in grid.dims if touched == touches]
+    shape = grid.shape(True) + grid.shape(False)
+    user_order = [name for name, _, _ in grid.dims]
+    out: dict[str, xr.DataArray] = {}
+    for name, value in records.items():
+        inner = () if name in ("finite_steps", "step_size") else ("step", *_DIMS.get(name, ()))
+        array = xr.DataArray(value.reshape(*shape, *value.shape[2:]), dims=(*order, *inner))
+        units = {"finite_steps": "steps", "step_size": "1"}.get(name, "1")
+        long_name = {"finite_steps": "steps before divergence", "step_size": "learning rate in use"}.get(name) or MEASURES[name]
+        out[name] = array.transpose(*user_order, *inner).assign_attrs(long_name=long_name, units=units)
+    dataset = xr.Dataset(out, attrs={"experiment": lab.describe(experiment)})
+    dataset = dataset.assign_coords(step=("step", steps, {"long_name": "training step", "units": "steps"}))
+    for name, group, _ in grid.dims:
+        for field, values in group.items():
+            labels = [str(value) if isinstance(value, tuple) else value for value in values]
+            dataset = dataset.assign_coords({field: (name, labels, {"long_name": field.replace("_", " "), "units": "1"})})
+    if "feature" in dataset.dims:
+        count = dataset.sizes["feature"]
+        own = isinstance(experiment.problem.data, Views)
+        names = [f"feature_{j + 1}" for j in range(count)] if own else ["class", "subclass", *(f"irrelevant_{j + 1}" for j in range(count - 2))]
+        dataset = dataset.assign_coords(feature=names)
+    return dataset

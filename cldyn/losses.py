@@ -1,0 +1,72 @@
+"""Contrastive losses: functions of embeddings and pair weights, and the spectral loss of a linear encoder in closed form."""
+
+from typing import Literal
+
+import jax.numpy as jnp
+from jax import Array
+
+
+def spectral(embeddings: Array, positive: Array, negative: Array) -> Array:
+    """Spectral contrastive loss.
+
+        L = -2 sum_ij positive_ij f_i.f_j + sum_ij negative_ij (f_i.f_j)^2
+
+    Args:
+        embeddings: [N, p]. positive, negative: pair weights [N, N], self-pairs included.
+
+    Returns:
+        Scalar.
+
+    Source: HaoChen, Wei, Gaidon and Ma (2021), unclipped, at scale 1, with free pair weights.
+    """
+    similarity = embeddings @ embeddings.T
+    return -2 * jnp.sum(positive * similarity) + jnp.sum(negative * similarity**2)
+
+
+def pair_weights(label: Array, m: int, loss: Literal["scl", "ucl", "joint"], beta: float | Array = 0.5) -> tuple[Array, Array]:
+    """Weights of the V-statistic over all pairs of the N = n m rows, a row with itself included.
+
+        positive_ij = 1[c_i = c_j]/(n n_c m^2) (scl), 1[same example]/(n m^2) (ucl), beta scl + (1 - beta) ucl (joint)
+        negative_ij = 1/N^2
+
+    Args:
+        label: class of every example [n]. m: views of each; rows are ordered by example. beta: weight of scl in joint.
+
+    Returns:
+        positive, negative [N, N].
+
+    Source: supervised and unsupervised positives of Xue et al. (2023); the V-statistic is this project's convention.
+    """
+    n = label.shape[0]
+    same_class = (label[:, None] == label[None]).astype(jnp.result_type(float))
+    by_class = same_class / (n * jnp.sum(same_class, axis=1))
+    by_example = jnp.eye(n, dtype=same_class.dtype) / n
+    share = {"scl": 1.0, "ucl": 0.0, "joint": beta}[loss]
+    positive = jnp.kron(share * by_class + (1 - share) * by_example, jnp.full((m, m), 1 / m**2, same_class.dtype))
+    return positive, jnp.full((n * m, n * m), 1 / (n * m) ** 2, same_class.dtype)
+
+
+def spectral_in_frame(w: Array, second: Array, factor: Array) -> Array:
+    """Spectral loss of a linear encoder from its moments.
+
+        L(w) = -2 |w C^T|^2 + |w M w^T|^2,   M = diag(second), P = C^T C
+
+    Args:
+        w: encoder in the frame [p, r]. second: [r]. factor: C [q, r].
+
+    Returns:
+        Scalar.
+
+    Source: derived here. With f = W x both sums of `spectral` are moments: E f.f+ = tr W P W^T and, since the two
+    negatives are independent, E (f.f-)^2 = |W M W^T|^2.
+    """
+    return -2 * jnp.sum((w @ factor.T) ** 2) + jnp.sum(((w * second) @ w.T) ** 2)
+
+
+def spectral_gradient(w: Array, second: Array, factor: Array) -> Array:
+    """Gradient of `spectral_in_frame`: -4 (w C^T) C + 4 (w M w^T) w M.
+
+    Args and source: as there. Returns: [p, r].
+    """
+    weighted = w * second
+    return 4 * (weighted @ w.T) @ weighted - 4 * (w @ factor.T) @ factor
