@@ -387,9 +387,9 @@ WHOLE = ("data_seed", "seed", "embed_dim", "label", "subclass", "irrelevant")
 def cast(tree: Any, problem: Problem) -> Any:
     """Leaves as arrays of the problem's precision; seeds, dimensions and codes as int32."""
 
-    def one(path: Any, leaf: Any) -> Array:
-        whole = getattr(path[-1], "name", None) in WHOLE
-        return jnp.asarray(leaf, jnp.int32 if whole else jnp.dtype(problem.precision))
+    def one(path: Any, leaf: Any) -> np.ndarray:
+        whole = any(getattr(entry, "name", None) in WHOLE for entry in path)
+        return np.asarray(leaf, np.int32 if whole else problem.precision)
 
     return jax.tree_util.tree_map_with_path(one, tree)
 

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax import Array
+from jax import Array, lax
 from rich.console import Console
 from rich.progress import Progress
 
@@ -146,9 +146,13 @@ def _replaced(experiment: Experiment, values: dict[str, Any]) -> Experiment:
 @partial(jax.jit, static_argnames="structure")
 def _prepare_block(problems: Problem, settings: Training, structure: Structure) -> tuple[Prepared, Target]:
     """problems [b, ...], settings [b, u, ...] -> prepared [b, ...], targets [b, u, ...]."""
-    prepared = jax.vmap(lab.prepare)(problems)
-    settle = partial(lab.settle, structure=structure)
-    return prepared, jax.vmap(jax.vmap(settle, in_axes=(None, 0)))(prepared, settings)
+
+    def one(given: tuple[Problem, Training]) -> tuple[Prepared, Target]:
+        prepared = lab.prepare(given[0])
+        return prepared, lax.map(lambda training: lab.settle(prepared, training, structure), given[1])
+
+    # One after the other: batched factorizations wait for each other's threads on CPU, and can wait for ever.
+    return lax.map(one, (problems, settings))
 
 
 @partial(jax.jit, static_argnames="structure")

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 MEASURES = {
     "feature_norms": "norm of the embedded feature direction |W v_j|",
@@ -55,17 +55,24 @@ def gram_distance(w: Array, limit: Array) -> Array:
     Returns:
         Scalar, with relative precision far below that of w^T w itself.
 
-    Source: derived here. With [w^T l^T] = Q [A B] the difference is Q (A A^T - B B^T) Q^T, and on aligning l by the
-    rotation o nearest to w (B -> B o, from the SVD of B^T A) it is D A^T + B D^T, D = A - B: no squares cancel.
+    Source: derived here. Let o be the rotation that carries l nearest to w: the polar factor of l w^T, by Newton-Schulz
+    iteration (Higham 2008), D = w - o^T l and S = w + o^T l. Then for any o
+
+        w^T w - l^T l = (D^T S + S^T D)/2 + l^T (o o^T - 1) l
+
+    and near the limit every term is small by itself: no squares cancel. Its norm needs only the Gram matrix of the rows
+    of D, S and l. Only matrix products occur, since LAPACK calls inside lanes can block each other's threads on CPU.
     """
     p = w.shape[0]
-    triangle = jnp.linalg.qr(jnp.concatenate([w, limit]).T, mode="r")
-    ours, theirs = triangle[:, :p], triangle[:, p:]
-    left, _, right = jnp.linalg.svd(theirs.T @ ours)
-    theirs = theirs @ left @ right
-    change = ours - theirs
-    norm = jnp.linalg.norm(theirs.T @ theirs)
-    return jnp.linalg.norm(change @ ours.T + theirs @ change.T) / norm
+    overlap = limit @ w.T
+    o = overlap / jnp.maximum(jnp.linalg.norm(overlap), jnp.finfo(w.dtype).tiny)
+    o = lax.fori_loop(0, 40, lambda _, o: 1.5 * o - 0.5 * (o @ o.T) @ o, o)
+    turned = o.T @ limit
+    rows = jnp.concatenate([w - turned, w + turned, limit])
+    half, none = jnp.eye(p, dtype=w.dtype) / 2, jnp.zeros((p, p), w.dtype)
+    kernel = jnp.block([[none, half, none], [half, none, none], [none, none, o @ o.T - 2 * half]])
+    product = kernel @ (rows @ rows.T)
+    return jnp.sqrt(jnp.maximum(jnp.sum(product * product.T), 0)) / jnp.linalg.norm(limit @ limit.T)
 
 
 class Phases(NamedTuple):
