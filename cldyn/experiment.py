@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax import Array
+from jax import Array, lax
 
 from cldyn import data, dynamics, encoders, losses, measures, moments, theory
 from cldyn.data import FeatureModel, Views, _real, _static, _whole
 
 DEFAULT_MEASURES = tuple(name for name in measures.MEASURES if name != "embeddings")
+PREDICTED_MEASURES = tuple(name for name in DEFAULT_MEASURES if name != "distance")
 
 
 @jax.tree_util.register_dataclass
@@ -308,6 +309,44 @@ def structure_of(experiment: Experiment, measure: Sequence[str], embed_dim: Any 
 # --- predictions -----------------------------------------------------------------------------------------------------
 
 
+def forecast(prepared: Prepared, training: Training, structure: Structure) -> dict[str, Array]:
+    """What theory says of one lane: the limit in the records of `train`, and the numbers of Prediction."""
+    second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
+    target = settle(prepared, training, structure)
+    training = with_step(training, target)
+    _, w = begin(prepared, training, structure.rows)
+    directions = prepared.coords["feature_norms"]
+
+    def learned(direction: Array) -> tuple[Array, Array]:
+        return theory.learning_step(w[:, :-1], factor, direction, training.learning_rate)
+
+    step, efold = lax.map(learned, directions)
+    bound = theory.peak_bound(second, factor, directions[1]) if directions.shape[0] > 1 else jnp.nan
+    return {
+        **_moment_records(prepared, training, target, structure, target.w, {}),
+        "learning_step": step,
+        "efold": efold,
+        "peak_bound": jnp.asarray(bound, second.dtype),
+        "critical_learning_rate": target.critical,
+        "smallest_second": jnp.min(jnp.where(second > 0, second, jnp.inf)),
+        "largest_second": jnp.max(second),
+        "step_size": training.learning_rate,
+    }
+
+
+def _moment_records(
+    prepared: Prepared, training: Training, target: Target, structure: Structure, w: Array, outside: dict[str, Array]
+) -> dict[str, Array]:
+    """Records of an encoder w [p, r] in the frame; `outside`: what it adds to the embeddings of probes from outside."""
+    second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
+    embedded = {name: prepared.coords[name] @ w.T + outside.get(name, 0) for name in ("feature_norms", "class_gap", "subclass_gap")}
+    gaps = {name: measures.gap(embedded[name]) for name in ("class_gap", "subclass_gap")}
+    loss = losses.spectral_in_frame(w, second, factor) + training.weight_decay * jnp.sum(w**2)
+    every = {"feature_norms": measures.feature_norms(embedded["feature_norms"]), **gaps, "loss": loss}
+    every |= {"subclass_to_class": gaps["subclass_gap"] / gaps["class_gap"], "excess_loss": loss - target.loss}
+    return {name: every[name] for name in structure.measures}
+
+
 def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Prediction:
     """What theory says of a lane, in the records of `run`.
 
@@ -324,15 +363,18 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
     when = np.asarray(steps, float)
     if when.ndim != 1 or not (when >= 0).all():
         raise ValueError(f"steps: {steps!r}, allowed are numbers >= 0, or infinity")
-    structure = structure_of(experiment, [name for name in DEFAULT_MEASURES if name != "distance"])
+    structure = structure_of(experiment, PREDICTED_MEASURES)
     with numerics(experiment.problem.precision):
         problem, training = cast(experiment.problem, experiment.problem), cast(experiment.training, experiment.problem)
-        records, step, efold, bound, critical, second = jax.device_get(
-            _predict(problem, training, when.astype(experiment.problem.precision), structure)
-        )
+        finite = when[np.isfinite(when)].astype(experiment.problem.precision)
+        early, known = jax.device_get(_predict(problem, training, finite, structure))
         rate = float(_unlearning_rate(experiment))
-    inside = second[second > 0]
-    return Prediction(records, step, efold, float(bound), rate, float(critical), float(inside.min()), float(inside.max()))
+    records = {}
+    for name in structure.measures:
+        records[name] = np.empty((when.size, *np.shape(known[name])), known[name].dtype)
+        records[name][np.isfinite(when)], records[name][~np.isfinite(when)] = early[name], known[name]
+    numbers = (float(known[name]) for name in ("critical_learning_rate", "smallest_second", "largest_second"))
+    return Prediction(records, known["learning_step"], known["efold"], float(known["peak_bound"]), rate, *numbers)
 
 
 def _unlearning_rate(experiment: Experiment) -> Any:
@@ -344,39 +386,26 @@ def _unlearning_rate(experiment: Experiment) -> Any:
 
 
 @partial(jax.jit, static_argnames="structure")
-def _predict(problem: Problem, training: Training, steps: Array, structure: Structure) -> tuple[Any, ...]:
+def _predict(problem: Problem, training: Training, steps: Array, structure: Structure) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Early growth at finite steps [t], and `forecast`."""
     prepared = prepare(problem)
+    known = forecast(prepared, training, structure)
     target = settle(prepared, training, structure)
     training = with_step(training, target)
     second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
     raw, w = begin(prepared, training, structure.rows)
-    inside = w[:, :-1]
-    finite = jnp.isfinite(steps)
-    early = theory.early_growth(inside, factor, training.learning_rate, jnp.where(finite, steps, 0), training.weight_decay)
-    small = jnp.linalg.norm(jnp.einsum("tpr,r,tqr->tpq", early, second, early), axis=(1, 2)) < 0.1
+    early = theory.early_growth(w[:, :-1], factor, training.learning_rate, steps, training.weight_decay)
+    small = jnp.linalg.norm((early * second) @ jnp.swapaxes(early, 1, 2), axis=(1, 2)) < 0.1
     small &= training.optimizer == "gd"
-    shrink = (1 - 2 * training.learning_rate * training.weight_decay) ** jnp.where(finite, steps, 0)
-    outside = {name: rest @ raw.T for name, rest in prepared.rest.items()}
+    kept = (1 - 2 * training.learning_rate * training.weight_decay) ** steps
 
     def records(at: Array, kept: Array) -> dict[str, Array]:
-        embedded = {name: prepared.coords[name] @ at.T + kept * outside[name] for name in ("feature_norms", "class_gap", "subclass_gap")}
-        gaps = {name: measures.gap(embedded[name]) for name in ("class_gap", "subclass_gap")}
-        loss = losses.spectral_in_frame(at, second, factor) + training.weight_decay * jnp.sum(at**2)
-        every = {"feature_norms": measures.feature_norms(embedded["feature_norms"]), **gaps, "loss": loss}
-        every |= {"subclass_to_class": gaps["subclass_gap"] / gaps["class_gap"], "excess_loss": loss - target.loss}
-        return {name: every[name] for name in structure.measures}
+        outside = {name: kept * rest @ raw.T for name, rest in prepared.rest.items()}
+        return _moment_records(prepared, training, target, structure, at, outside)
 
-    grown = jax.vmap(records)(early, shrink)
-    limit = records(target.w, jnp.zeros((), second.dtype))
-
-    def choose(now: Array, last: Array) -> Array:
-        shape = (-1,) + (1,) * last.ndim
-        return jnp.where(finite.reshape(shape), jnp.where(small.reshape(shape), now, jnp.nan), last)
-
-    directions = prepared.coords.get("feature_norms", jnp.zeros((0, second.size), second.dtype))
-    step, efold = jax.vmap(lambda v: theory.learning_step(inside, factor, v, training.learning_rate))(directions)
-    bound = theory.peak_bound(second, factor, directions[1]) if directions.shape[0] > 1 else jnp.nan
-    return jax.tree.map(choose, grown, limit), step, efold, bound, target.critical, second
+    grown = jax.vmap(records)(early, kept)
+    known_early = {name: jnp.where(jnp.expand_dims(small, range(1, value.ndim)), value, jnp.nan) for name, value in grown.items()}
+    return known_early, known
 
 
 # --- the door --------------------------------------------------------------------------------------------------------

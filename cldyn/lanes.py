@@ -43,7 +43,7 @@ class Grid:
         """Every field of those dimensions, spread over their product and flattened."""
         shape = self.shape(of_problem)
         groups = [group for _, group, touches in self.dims if touches == of_problem]
-        index = np.indices(shape).reshape(len(shape), -1)
+        index = np.indices(shape).reshape(len(shape), math.prod(shape))
         return {name: np.asarray(values)[index[i]] for i, group in enumerate(groups) for name, values in group.items()}
 
 
@@ -72,6 +72,25 @@ def sweep(
         ValueError: one line naming the field, the value and what is allowed.
     """
     steps = lab.check_steps(record_at)
+    return _lanes(experiment, axes, steps, measure, progress)
+
+
+def forecast(experiment: Experiment, axes: Sequence[Group], *, progress: bool = True) -> xr.Dataset:
+    """What theory predicts for every lane of a sweep.
+
+    Args and errors: as `sweep`.
+
+    Returns:
+        Dataset with the lanes of `sweep`: the minimum-norm limit of every measure under its name, and the numbers of
+        `Prediction` (learning_step and efold by feature, peak_bound, critical_learning_rate, extreme second moments).
+    """
+    return _lanes(experiment, axes, None, lab.PREDICTED_MEASURES, progress)
+
+
+def _lanes(
+    experiment: Experiment, axes: Sequence[Group], steps: np.ndarray | None, measure: Sequence[str], progress: bool
+) -> xr.Dataset:
+    """Measured at `steps`, or predicted where there are none."""
     grid = _grid(experiment, axes)
     problems, trainings = grid.values(True), grid.values(False)
     shared = {name: problems.pop(name) for name in list(problems) if name in _names(Training)}
@@ -83,7 +102,7 @@ def sweep(
     structure = lab.structure_of(experiment, measure, lanes.get("embed_dim"), lanes.get("weight_decay"))
     with lab.numerics(experiment.problem.precision):
         batch = _Batch(experiment, problems, lanes, counts, structure)
-        records = batch.run(jnp.asarray(steps), progress)
+        records = batch.run(None if steps is None else jnp.asarray(steps), progress)
     return _dataset(experiment, grid, steps, records)
 
 
@@ -156,6 +175,17 @@ def _prepare_block(problems: Problem, settings: Training, structure: Structure) 
 
 
 @partial(jax.jit, static_argnames="structure")
+def _forecast_block(problems: Problem, trainings: Training, structure: Structure) -> dict[str, Array]:
+    """problems [b, ...], trainings [b, l, ...] -> predictions [b, l, ...]."""
+
+    def one(given: tuple[Problem, Training]) -> dict[str, Array]:
+        prepared = lab.prepare(given[0])
+        return lax.map(lambda training: lab.forecast(prepared, training, structure), given[1])
+
+    return lax.map(one, (problems, trainings))
+
+
+@partial(jax.jit, static_argnames="structure")
 def _train_block(
     prepared: Prepared, targets: Target, trainings: Training, setting: Array, record_at: Array, structure: Structure
 ) -> dict[str, Array]:
@@ -220,7 +250,7 @@ class _Batch:
         if self.lanes * self.together == 1:  # a batch of one sums in another order
             self.lanes = 2
 
-    def run(self, record_at: Array, progress: bool) -> dict[str, np.ndarray]:
+    def run(self, record_at: Array | None, progress: bool) -> dict[str, np.ndarray]:
         """Records [problems, lanes, ...]."""
         results: dict[str, np.ndarray] = {}
         starts = range(0, self.counts[0], self.together)
@@ -248,46 +278,61 @@ class _Batch:
                     list(pool.map(work, starts[1:]))
         return results
 
-    def _problems(self, first: int, record_at: Array, done: Callable[..., None]) -> None:
+    def _problems(self, first: int, record_at: Array | None, done: Callable[..., None]) -> None:
         """Run all lanes of the problems first ... first + together - 1."""
         rows = np.arange(first, first + self.together) % self.counts[0]
         present = np.arange(first, min(first + self.together, self.counts[0]))
         problems = jax.tree.map(lambda leaf: leaf[rows], self.problems)
         settings = jax.tree.map(lambda leaf: leaf[rows[:, None], self.chosen[rows]], self.trainings)
-        prepared, targets = _prepare_block(problems, settings, self.structure)
+        if record_at is not None:
+            prepared, targets = _prepare_block(problems, settings, self.structure)
         for start in range(0, self.counts[1], self.lanes):
             columns = np.arange(start, start + self.lanes) % self.counts[1]
             at = np.ix_(rows, columns)
             trainings = jax.tree.map(lambda leaf, at=at: leaf[at], self.trainings)
-            records = _train_block(prepared, targets, trainings, self.setting[at], record_at, self.structure)
+            if record_at is None:
+                records = _forecast_block(problems, trainings, self.structure)
+            else:
+                records = _train_block(prepared, targets, trainings, self.setting[at], record_at, self.structure)
             done(present, np.arange(start, min(start + self.lanes, self.counts[1])), jax.device_get(records))
 
 
 # --- the dataset -----------------------------------------------------------------------------------------------------
 
-_DIMS = {"feature_norms": ("feature",), "embeddings": ("test", "output")}
+_DIMS = {"feature_norms": ("feature",), "learning_step": ("feature",), "efold": ("feature",), "embeddings": ("test", "output")}
+_NUMBERS = {  # one per lane (and feature): long name, units
+    "finite_steps": ("steps before divergence", "steps"),
+    "step_size": ("learning rate in use", "1"),
+    "learning_step": ("predicted step at which |W v| reaches 0.1", "steps"),
+    "efold": ("predicted e-folding time at that step", "steps"),
+    "peak_bound": ("predicted upper bound of |W v_2|", "1"),
+    "critical_learning_rate": ("predicted critical learning rate", "1"),
+    "smallest_second": ("smallest non-zero eigenvalue of M", "1"),
+    "largest_second": ("largest eigenvalue of M", "1"),
+}
 
 
-def _dataset(experiment: Experiment, grid: Grid, steps: np.ndarray, records: dict[str, np.ndarray]) -> xr.Dataset:
+def _dataset(experiment: Experiment, grid: Grid, steps: np.ndarray | None, records: dict[str, np.ndarray]) -> xr.Dataset:
     order = [name for touches in (True, False) for name, _, touched in grid.dims if touched == touches]
     shape = grid.shape(True) + grid.shape(False)
     user_order = [name for name, _, _ in grid.dims]
     out: dict[str, xr.DataArray] = {}
     for name, value in records.items():
-        inner = () if name in ("finite_steps", "step_size") else ("step", *_DIMS.get(name, ()))
+        time = () if name in _NUMBERS or steps is None else ("step",)
+        inner = (*time, *_DIMS.get(name, ()))
         array = xr.DataArray(value.reshape(*shape, *value.shape[2:]), dims=(*order, *inner))
-        units = {"finite_steps": "steps", "step_size": "1"}.get(name, "1")
-        long_name = {"finite_steps": "steps before divergence", "step_size": "learning rate in use"}.get(name) or MEASURES[name]
+        long_name, units = _NUMBERS[name] if name in _NUMBERS else (MEASURES[name], "1")
         out[name] = array.transpose(*user_order, *inner).assign_attrs(long_name=long_name, units=units)
     dataset = xr.Dataset(out, attrs={"experiment": lab.describe(experiment)})
-    dataset = dataset.assign_coords(step=("step", steps, {"long_name": "training step", "units": "steps"}))
+    if steps is not None:
+        dataset = dataset.assign_coords(step=("step", steps, {"long_name": "training step", "units": "steps"}))
     for name, group, _ in grid.dims:
         for field, values in group.items():
             labels = [str(value) if isinstance(value, tuple) else value for value in values]
             dataset = dataset.assign_coords({field: (name, labels, {"long_name": field.replace("_", " "), "units": "1"})})
     if "feature" in dataset.dims:
-        count = dataset.sizes["feature"]
-        own = isinstance(experiment.problem.data, Views)
-        names = [f"feature_{j + 1}" for j in range(count)] if own else ["class", "subclass", *(f"irrelevant_{j + 1}" for j in range(count - 2))]
+        named = [] if isinstance(experiment.problem.data, Views) else ["class", "subclass"]
+        count = dataset.sizes["feature"] - len(named)
+        names = named + [f"{'irrelevant' if named else 'feature'}_{j + 1}" for j in range(count)]
         dataset = dataset.assign_coords(feature=names)
     return dataset

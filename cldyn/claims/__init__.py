@@ -1,0 +1,6 @@
+"""The claims, in the paper's order."""
+
+from cldyn.claims import class_collapse
+from cldyn.claims.table import Claim
+
+CLAIMS: tuple[Claim, ...] = (class_collapse.CLAIM,)

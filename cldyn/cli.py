@@ -1,0 +1,124 @@
+"""Words to calls: the command line."""
+
+import contextlib
+import io
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from cldyn import plots, store
+from cldyn.claims import CLAIMS
+from cldyn.claims.table import Claim, Row, write
+
+FORMATS = ("png", "pdf", "svg")
+
+
+@dataclass(frozen=True)
+class List:
+    """List every claim: what it says, where it stands, what it costs to run."""
+
+    def run(self) -> int:
+        """Print the claims."""
+        for claim in CLAIMS:
+            print(f"{claim.name}\n  {claim.says}\n  source: {claim.source}\n  cost: {claim.cost}")
+        return 0
+
+
+@dataclass(frozen=True)
+class Reproduce:
+    """Measure claims beside their predictions; exit status 1 if a prediction fails.
+
+    Args:
+        claims: names of claims; none means all of them.
+        out: folder for OUT/CLAIM/figure, table.csv and trajectories.zarr.
+        format: of the figure: png, pdf or svg.
+    """
+
+    claims: tyro.conf.Positional[tuple[str, ...]] = ()
+    out: Path = Path("results")
+    format: str = "png"
+
+    def run(self) -> int:
+        """Run the claims; everything that can be refused is refused before the first one starts."""
+        names = [claim.name for claim in CLAIMS]
+        for name in self.claims:
+            if name not in names:
+                raise ValueError(f"claim: {name!r}, allowed are {', '.join(names)}")
+        if self.format not in FORMATS:
+            raise ValueError(f"format: {self.format!r}, allowed are {', '.join(FORMATS)}")
+        chosen = [claim for claim in CLAIMS if not self.claims or claim.name in self.claims]
+        folders = [_writable(self.out / claim.name) for claim in chosen]
+        failed = [_reproduce(claim, folder, self.format) for claim, folder in zip(chosen, folders, strict=True)]
+        return int(any(failed))
+
+
+def _writable(folder: Path) -> Path:
+    """The folder, made if need be; found out before anything is computed."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".probe").touch()
+        (folder / ".probe").unlink()
+    except OSError as error:
+        raise ValueError(f"out: {str(folder)!r}, allowed is a folder that can be written ({error.strerror})") from None
+    return folder
+
+
+def _reproduce(claim: Claim, folder: Path, format: str) -> bool:
+    study = claim.study()
+    store.save(folder / "trajectories.zarr", study.trajectories)
+    write(folder / "table.csv", study.rows)
+    plots.save(study.figure, folder / f"figure.{format}")
+    _show(claim, study.rows)
+    print(f"written to {folder}")
+    return any(row.verdict == "fails" for row in study.rows)
+
+
+def _show(claim: Claim, rows: list[Row]) -> None:
+    table = Table(title=claim.name)
+    for column in ("quantity", "predicted", "measured", "verdict"):
+        table.add_column(column, overflow="fold", no_wrap=column != "quantity")
+    colours = {"holds": "green", "fails": "bold red", "found": "yellow"}
+    for row in rows:
+        table.add_row(row.quantity, row.predicted, row.measured, f"[{colours[row.verdict]}]{row.verdict}[/]")
+    console = Console()
+    (console if console.is_terminal else Console(width=140)).print(table)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The program `cldyn`: exit status 0, 1 if a prediction fails, 2 and one line for what it cannot do."""
+    jax.config.update("jax_default_matmul_precision", "highest")
+    words = sys.argv[1:] if arguments is None else arguments
+    try:
+        status = _parse(words).run()
+        sys.stdout.flush()
+    except ValueError as error:
+        if "allowed" not in str(error):  # every refusal says what is allowed; anything else is a bug to be seen whole
+            raise
+        print(f"cldyn: {error}", file=sys.stderr)
+        status = 2
+    except BrokenPipeError:  # the reader of a pipe has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 0
+    sys.exit(status)
+
+
+def _parse(words: list[str]) -> List | Reproduce:
+    """The command meant; a complaint of the parser becomes one line."""
+    heard = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(heard):
+            return tyro.extras.subcommand_cli_from_dict(
+                {"list": List, "reproduce": Reproduce}, prog="cldyn", args=words or ["--help"], description=__doc__
+            )
+    except SystemExit as stop:
+        if not stop.code:
+            raise
+        complaint = " ".join(re.sub(r"[\u2500-\u257f]+", " ", heard.getvalue()).split())
+        raise ValueError(f"arguments: {complaint}; what is allowed: cldyn --help") from None

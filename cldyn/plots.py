@@ -1,0 +1,85 @@
+"""Pictures: the only room that knows matplotlib."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+# Okabe-Ito colours, told apart by colour-blind readers; features also differ in line style.
+CLASS, SUBCLASS, PREDICTED = "#0072B2", "#D55E00", "#444444"
+CLUSTERS = {(-1, -1): "#0072B2", (-1, 1): "#56B4E9", (1, -1): "#D55E00", (1, 1): "#E69F00"}
+STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": "cldyn"}
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a figure by the ending of its path, whole or not at all."""
+    scratch = path.with_name(f".{path.name}")
+    figure.savefig(scratch, format=path.suffix[1:], dpi=150)
+    scratch.replace(path)
+
+
+def class_collapse(
+    panels: tuple[int, ...], embeddings: np.ndarray, codes: tuple[np.ndarray, np.ndarray], lanes: xr.Dataset,
+    prediction: xr.Dataset, decay: float,
+) -> Figure:
+    """Test embeddings at some steps, and feature norms over all of them.
+
+    Args:
+        panels: steps [t]. embeddings: [t, s, 3]. codes: class and subclass of the test sample, each [s].
+        lanes: feature_norms over seed, step and feature, at one learning rate. prediction: forecast of the same, median over seeds.
+        decay: predicted rate of unlearning per step.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(11, 7.2), layout="constrained")
+        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.45))
+        for i, step in enumerate(panels):
+            axis: Any = above.add_subplot(1, len(panels), i + 1, projection="3d")
+            _clusters(axis, embeddings[i], codes)
+            axis.set_title(f"step {step}")
+        handles, labels = above.axes[0].get_legend_handles_labels()
+        above.legend(handles, labels, loc="outside lower center", ncols=4)
+        _norms(below.add_subplot(), lanes, prediction, decay)
+    return figure
+
+
+def _clusters(axis: Any, points: np.ndarray, codes: tuple[np.ndarray, np.ndarray]) -> None:
+    for (label, subclass), colour in CLUSTERS.items():
+        chosen = points[(codes[0] == label) & (codes[1] == subclass)]
+        marker = "o" if label < 0 else "^"
+        axis.scatter(*chosen.T, s=9, c=colour, marker=marker, label=f"class {label:+d}, subclass {subclass:+d}", depthshade=False)
+    reach = float(np.abs(points).max()) * 1.1
+    axis.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
+    axis.locator_params(nbins=3)
+    exponent = int(np.floor(np.log10(reach)))
+    for one in (axis.xaxis, axis.yaxis, axis.zaxis):
+        one.set_major_formatter(lambda value, _, e=exponent: f"{value / 10.0 ** min(e, 0):.2g}")
+    unit = "" if exponent >= 0 else f" / $10^{{{exponent}}}$"
+    axis.set(xlabel=f"$f_1${unit}", ylabel=f"$f_2${unit}", zlabel=f"$f_3${unit}")
+    axis.tick_params(labelsize=7, pad=-1)
+
+
+def _norms(axis: Any, lanes: xr.Dataset, prediction: xr.Dataset, decay: float) -> None:
+    steps = lanes.step.values
+    for feature, colour, style in (("class", CLASS, "-"), ("subclass", SUBCLASS, "--")):
+        curves = lanes.feature_norms.sel(feature=feature)
+        low, middle, high = (curves.quantile(share, "seed").values for share in (0.1, 0.5, 0.9))
+        axis.fill_between(steps, low, high, color=colour, alpha=0.25, lw=0)
+        axis.plot(steps, middle, color=colour, ls=style, label=f"{feature}, measured (median, 10-90 % of seeds)")
+        axis.plot(float(prediction.learning_step.sel(feature=feature)), 0.1, "D", mfc="white", mec=colour, ms=7, mew=1.6,
+                  label=f"{feature}, predicted learning step (0.1)")
+        axis.axhline(float(prediction.feature_norms.sel(feature=feature)), color=colour, ls=":", lw=1.2, label=f"{feature}, predicted limit")
+    bound = float(prediction.peak_bound)
+    axis.hlines(bound, 12, 80, color=PREDICTED, ls="-.", lw=1.2, label="subclass, predicted bound of the peak")
+    subclass = lanes.feature_norms.sel(feature="subclass").median("seed")
+    from_step = int(subclass.argmax("step")) + 22
+    start = steps[from_step]
+    line = np.arange(start, start + 50)
+    axis.plot(line, 1.5 * float(subclass[from_step]) * np.exp(-decay * (line - start)), color=PREDICTED, lw=1.5,
+              label=f"subclass, predicted rate of unlearning ({decay:.3f} per step, slope only)")
+    axis.set(xscale="symlog", yscale="log", xlim=(0, steps[-1]), ylim=(1e-4, 3), xlabel="training step", ylabel=r"feature norm $|W v_j|$")
+    axis.set_xscale("symlog", linthresh=10)
+    axis.set_title(f"learning rate {float(lanes.learning_rate):g}, {lanes.sizes['seed']} seeds", loc="left")
+    axis.figure.legend(loc="outside right upper", fontsize=8)

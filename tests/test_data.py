@@ -1,0 +1,198 @@
+from collections import Counter
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cldyn.data import FeatureModel, sample, sample_test
+
+PLAIN = FeatureModel(d=12, irrelevant_strength=(2.0, 0.5), irrelevant_mean=(0.3, -1.0), class_mean=0.4, noise=1.5)
+SIGNS = FeatureModel(d=8, irrelevant_strength=(1.0, 1.0), subclass_mean=0.0, noise=0.0)
+
+
+def draw(model, n=8, m=2, seed=0, **options):
+    return sample(jax.random.key(seed), model, n, m, **options)
+
+
+def codes(drawn):
+    return np.column_stack([drawn.label, drawn.subclass, drawn.irrelevant])
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "deck", "hand"),
+    [("dense", 0, 1, 3), ("dense", 3, 8, 12), ("dense", 17, 2**17, 300), ("dense", 25, 2**25, 50), ("sparse", 3, 6, 9), ("sparse", 3, 6, 4)],
+)
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_cell_has_equal_counts_and_decks_without_repeats(kind, count, deck, hand, seed):
+    model = FeatureModel(d=40, irrelevant_strength=(1.0,) * count, irrelevant=kind)
+    drawn = draw(model, 4 * hand, 1, seed)
+    cells = Counter(zip(np.array(drawn.label).tolist(), np.array(drawn.subclass).tolist(), strict=True))
+    assert cells == {(y, s): hand for y in (-1, 1) for s in (-1, 1)}
+    assert 0 < (np.diff(drawn.label) != 0).sum() and (np.diff(drawn.label) != 0).sum() > 2
+    for cell in cells:
+        patterns = np.array(drawn.irrelevant)[(np.array(drawn.label) == cell[0]) & (np.array(drawn.subclass) == cell[1])]
+        counts = sorted(Counter(map(tuple, patterns.tolist())).values())
+        assert max(counts) == -(-hand // deck)
+        assert len(counts) == min(hand, deck) and min(counts) >= hand // deck
+        active = np.abs(patterns).sum(axis=1)
+        assert (active == (1 if kind == "sparse" else count)).all()
+
+
+def test_cells_deal_different_patterns():
+    drawn = draw(FeatureModel(d=40, irrelevant_strength=(1.0,) * 25), 80, 1)
+    assert len(set(map(tuple, np.array(drawn.irrelevant).tolist()))) == 80
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_iid_codes_are_uniform_and_uncorrelated(kind):
+    n, model = 6000, replace(SIGNS, irrelevant=kind)
+    drawn = codes(draw(model, n, 1, balanced=False)).astype(float)
+    expected = np.diag([1, 1, 0.5, 0.5] if kind == "sparse" else np.ones(4))
+    np.testing.assert_allclose(drawn.mean(axis=0), 0, atol=5 / np.sqrt(n))
+    np.testing.assert_allclose(drawn.T @ drawn / n, expected, atol=5 / np.sqrt(n))
+    assert len(set(Counter(map(tuple, drawn[:, :2].tolist())).values())) > 1
+
+
+@pytest.mark.parametrize("kind", ["dense", "sparse"])
+def test_keep_one_keeps_every_sign(kind):
+    drawn = draw(replace(SIGNS, irrelevant=kind), 16, 3)
+    np.testing.assert_array_equal(drawn.x[..., :4], np.repeat(codes(drawn)[:, None], 3, axis=1))
+
+
+def test_dense_keep_probabilities_are_those_of_each_feature():
+    n, keep = 8000, np.array([0.9, 0.6, 0.3, 0.0])
+    model = replace(SIGNS, class_keep=0.9, subclass_keep=0.6, irrelevant_keep=(0.3, 0.0))
+    drawn = draw(model, n, 2)
+    signs = np.array(drawn.x[..., :4])
+    assert (np.abs(signs) == 1).all()
+    np.testing.assert_allclose((signs[:, 0] * codes(drawn)).mean(axis=0), keep, atol=5 / np.sqrt(n))
+    np.testing.assert_allclose((signs[:, 0] * signs[:, 1]).mean(axis=0), keep**2, atol=5 / np.sqrt(n))
+
+
+def test_sparse_view_redraws_identity_and_sign_together():
+    n, keep, count = 8000, 0.4, 3
+    model = FeatureModel(d=8, irrelevant="sparse", irrelevant_strength=(1.0,) * count, irrelevant_keep=(keep,) * count, noise=0.0)
+    drawn = draw(model, n, 2)
+    view = np.array(drawn.x[:, 0, 2:5])
+    assert (np.abs(view).sum(axis=1) == 1).all()
+    same = (view == np.array(drawn.irrelevant)).all(axis=1).mean()
+    twice = (view == np.array(drawn.x[:, 1, 2:5])).all(axis=1).mean()
+    assert same == pytest.approx(keep + (1 - keep) / (2 * count), abs=5 * 0.5 / np.sqrt(n))
+    assert twice == pytest.approx(keep**2 + (1 - keep**2) / (2 * count), abs=5 * 0.5 / np.sqrt(n))
+
+
+@pytest.mark.parametrize("noise_keep", [0.0, 0.3, 1.0])
+def test_gaussian_noise_has_its_squared_length_and_shares_noise_keep(noise_keep):
+    n, other = 400, 200
+    noise = np.array(draw(FeatureModel(d=other + 2, noise=3.0, noise_keep=noise_keep), n, 2).x[..., 2:])
+    slack = 5 * np.sqrt(2 / (n * other))
+    assert (noise**2).sum(axis=-1).mean() == pytest.approx(9, rel=slack)
+    assert (noise[:, 0] * noise[:, 1]).sum(axis=-1).mean() / 9 == pytest.approx(noise_keep, abs=slack)
+    assert (noise[0::2, 0] * noise[1::2, 0]).sum(axis=-1).mean() / 9 == pytest.approx(0, abs=slack * np.sqrt(2))
+    np.testing.assert_allclose((noise**2).mean(axis=(0, 1)), 9 / other, rtol=6 * np.sqrt(2 / n))
+
+
+@pytest.mark.parametrize("noise_keep", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("kind", ["basis", "distinct_basis"])
+def test_basis_noise_is_one_direction_of_given_length_kept_with_noise_keep(kind, noise_keep):
+    n, other = 1000, 3000
+    noise = np.array(draw(FeatureModel(d=other + 2, noise=3.0, noise_keep=noise_keep, noise_kind=kind), n, 2).x[..., 2:])
+    assert ((noise != 0).sum(axis=-1) == 1).all()
+    np.testing.assert_array_equal((noise**2).sum(axis=-1), 9)
+    place, sign = np.abs(noise).argmax(axis=-1), np.sign(noise.sum(axis=-1))
+    assert abs(sign[:, 0].mean()) < 5 / np.sqrt(n)
+    same = place[:, 0] == place[:, 1]
+    assert same.mean() == pytest.approx(noise_keep**2, abs=5 * 0.45 / np.sqrt(n) if 0 < noise_keep < 1 else 2e-3)
+    assert (sign[same, 0] == sign[same, 1]).all() or noise_keep == 0
+    if kind == "distinct_basis":
+        assert len(np.unique(place)) == 2 * n - same.sum()
+    else:
+        assert len(np.unique(place[:, 0])) < n  # drawn with replacement
+
+
+@pytest.mark.parametrize(
+    "change", [{"noise": 5.0}, {"noise_keep": 0.7}, {"noise_kind": "basis"}, {"noise_kind": "distinct_basis"}, {"class_keep": 0.2}, {"m": 3}]
+)
+@pytest.mark.parametrize("balanced", [True, False])
+def test_noise_and_views_change_no_code(change, balanced):
+    m = change.get("m", 2)
+    other = replace(PLAIN, d=40, **{name: value for name, value in change.items() if name != "m"})
+    first, second = draw(replace(PLAIN, d=40), balanced=balanced), draw(other, m=m, balanced=balanced)
+    np.testing.assert_array_equal(codes(first), codes(second))
+    assert first.x.shape != second.x.shape or np.abs(first.x - second.x).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "basis"])
+def test_first_views_stay_when_a_view_is_added(kind):
+    model = replace(PLAIN, class_keep=0.5, subclass_keep=0.5, irrelevant_keep=(0.5, 0.5), noise_keep=0.5, noise_kind=kind, rotated=True)
+    np.testing.assert_allclose(draw(model, m=2).x, draw(model, m=3).x[:, :2], atol=1e-14)
+    assert np.abs(draw(model, m=3).x[:, 2] - draw(model, m=3).x[:, 1]).max() > 0.1
+
+
+def test_a_seed_decides_everything_and_another_changes_everything():
+    np.testing.assert_array_equal(draw(PLAIN, 16, seed=3).x, draw(PLAIN, 16, seed=3).x)
+    one, other = draw(PLAIN, 16, seed=3), draw(PLAIN, 16, seed=4)
+    assert (one.label != other.label).any() and np.abs(one.x[..., 4:] - other.x[..., 4:]).min() > 0
+
+
+@given(st.integers(0, 2**31 - 1))
+def test_rotation_keeps_lengths_angles_and_features(seed):
+    turned, straight = draw(replace(PLAIN, rotated=True), seed=seed), draw(PLAIN, seed=seed)
+    v = np.array(turned.directions)
+    np.testing.assert_allclose(v @ v.T, np.eye(4), atol=1e-13)
+    expected = np.array(PLAIN.means()) + np.array(PLAIN.strengths()) * codes(turned)
+    np.testing.assert_allclose(turned.x @ v.T, np.repeat(expected[:, None], 2, axis=1), atol=1e-12)
+    rows, plain = np.array(turned.x).reshape(16, -1), np.array(straight.x).reshape(16, -1)
+    np.testing.assert_allclose(rows @ rows.T, plain @ plain.T, atol=1e-12)
+    noise = rows - (rows @ v.T) @ v
+    np.testing.assert_allclose(noise @ v.T, 0, atol=1e-12)
+    np.testing.assert_allclose((noise**2).sum(axis=1), (plain[:, 4:] ** 2).sum(axis=1), rtol=1e-12)
+    assert np.abs(v - np.eye(4, 12)).max() > 0.1
+
+
+def test_rotated_directions_are_uniform():
+    model = FeatureModel(d=4, irrelevant_strength=(1.0,), rotated=True)
+    keys = jax.random.split(jax.random.key(0), 4000)
+    v = np.array(jax.jit(jax.vmap(lambda key: sample(key, model, 4, 1).directions))(keys))
+    np.testing.assert_allclose(v.mean(axis=0), 0, atol=5 / np.sqrt(4 * 4000))
+    np.testing.assert_allclose(np.einsum("ski,skj->kij", v, v) / 4000, np.broadcast_to(np.eye(4) / 4, (3, 4, 4)), atol=0.02)
+    np.testing.assert_allclose((v**4).mean(axis=0), 3 / (4 * 6), atol=0.02)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "basis"])
+def test_test_sample_shares_directions_and_nothing_else(kind):
+    model = replace(PLAIN, d=204, class_keep=0.0, subclass_keep=0.0, irrelevant_keep=(0.0, 0.0), noise_kind=kind, rotated=True)
+    train, test = draw(model, 400, 1, balanced=False), sample_test(jax.random.key(0), model, 400)
+    assert test.x.shape == (400, 1, 204)
+    np.testing.assert_array_equal(train.directions, test.directions)
+    np.testing.assert_allclose(test.x[:, 0] @ test.directions.T, model.means() + model.strengths() * codes(test), atol=1e-12)
+    np.testing.assert_allclose((codes(train) * codes(test)).mean(axis=0), 0, atol=5 / np.sqrt(400))
+    noise = [np.array(v.x[:, 0] - (v.x[:, 0] @ v.directions.T) @ v.directions) for v in (train, test)]
+    assert (noise[1] ** 2).sum(axis=1).mean() == pytest.approx(1.5**2, rel=5 * np.sqrt(2 / (200 * 400)))
+    assert abs((noise[0] * noise[1]).sum(axis=1).mean()) / 1.5**2 < 5 / np.sqrt(200 * 400)
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "basis", "distinct_basis"])
+def test_both_precisions_draw_the_same_sample(kind):
+    model = replace(PLAIN, d=60, noise_kind=kind, noise_keep=0.5, class_keep=0.5, rotated=True)
+    wide, wide_test = draw(model), sample_test(jax.random.key(0), model, 8)
+    with jax.enable_x64(False):
+        narrow, narrow_test = draw(model), sample_test(jax.random.key(0), model, 8)
+    for one, other in ((wide, narrow), (wide, draw(model, dtype=jnp.float32)), (wide_test, narrow_test)):
+        assert (one.x.dtype, other.x.dtype) == (jnp.float64, jnp.float32)
+        np.testing.assert_array_equal(codes(one), codes(other))
+        np.testing.assert_allclose(one.x, other.x, atol=1e-5)
+        np.testing.assert_allclose(one.directions, other.directions, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["noise", "noise_keep", "class_strength", "class_keep"])
+def test_traced_leaves_under_jit_and_vmap_equal_a_loop(name):
+    values = jnp.array([0.1, 0.4, 0.9])
+    draws = jax.jit(jax.vmap(lambda value: draw(replace(PLAIN, **{name: value})).x))(values)
+    loop = np.stack([draw(replace(PLAIN, **{name: float(value)})).x for value in values])
+    np.testing.assert_allclose(draws, loop, atol=1e-13)
+    assert np.abs(loop[0] - loop[2]).max() > 0.1
