@@ -96,18 +96,18 @@ class Views:
     """Augmented views of n examples, m of each; or a user's own arrays, through `views`.
 
     Args:
-        x: views [n, m, d].
+        x: views [n, m, d], as are the others a numpy or a JAX array.
         label: class of every example [n], one of `classes` (a model's are -1 and +1).
         subclass: subclass of every example [n], one of `subclasses`.
         irrelevant: signs of the irrelevant features [n, K-2], 0 where a sparse feature is absent.
         directions: the feature directions v_j [K, d]; no rows if unknown.
     """
 
-    x: Array
-    label: Array
-    subclass: Array
-    irrelevant: Array
-    directions: Array
+    x: Any
+    label: Any
+    subclass: Any
+    irrelevant: Any
+    directions: Any
     classes: tuple[int, ...] = _static((-1, 1))
     subclasses: tuple[int, ...] = _static((-1, 1))
 
@@ -135,10 +135,10 @@ def views(x: Any, label: Any, subclass: Any = None, directions: Any = None) -> V
     if directions.ndim != 2 or directions.shape[1] != d:
         raise ValueError(f"directions: shape {directions.shape}, allowed is [K, {d}]")
     for name, numbers in (("x", x), ("directions", directions)):
-        if not np.isfinite(numbers).all():
-            raise ValueError(f"{name}: holds NaN or infinity, allowed are finite numbers")
+        if numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
+            raise ValueError(f"{name}: {numbers.dtype} with something else, allowed are finite numbers")
     names = [tuple(int(code) for code in np.unique(codes)) for codes in (label, subclass)]
-    return Views(x, label, subclass, np.zeros((n, 0), int), directions, *names)
+    return Views(x, label, subclass, np.zeros((n, 0), int), directions, names[0], names[1])
 
 
 def check_model(model: FeatureModel) -> None:
@@ -148,6 +148,8 @@ def check_model(model: FeatureModel) -> None:
         if not good:
             raise ValueError(f"{name}: {getattr(model, name)!r}, allowed is {allowed}")
 
+    for name in ("irrelevant_strength", "irrelevant_mean", "irrelevant_keep"):
+        require(isinstance(getattr(model, name), (tuple, list)), name, "a tuple with one number per irrelevant feature")
     count = len(model.irrelevant_strength)
     numbers: tuple[tuple[str, str, Any], ...] = (
         ("strength", "a finite number >= 0", lambda value: 0 <= value < math.inf),
@@ -158,10 +160,10 @@ def check_model(model: FeatureModel) -> None:
     for kind, allowed, good in numbers:
         for owner in ("class", "subclass", "irrelevant"):
             name = f"{owner}_{kind}"
-            values = np.ravel(getattr(model, name))
+            values = getattr(model, name) if owner == "irrelevant" else [getattr(model, name)]
             require(all(_real(value) and good(value) for value in values), name, allowed)
         if kind != "strength":
-            require(len(values) in (0, count), name, f"no number or one for each of {count} irrelevant features")
+            require(owner != "irrelevant" or len(values) in (0, count), name, f"no number or one for each of {count} irrelevant features")
     require(_real(model.noise) and 0 <= model.noise < math.inf, "noise", "a finite number >= 0")
     require(_real(model.noise_keep) and 0 <= model.noise_keep <= 1, "noise_keep", "a probability in [0, 1]")
     require(model.irrelevant in ("dense", "sparse"), "irrelevant", "'dense' or 'sparse'")
@@ -314,7 +316,9 @@ def _distinct_signs(key: Array, hand: int, count: int) -> Array:
     """
 
     def repeated(signs: Array) -> Array:
-        order = jnp.lexsort(signs.T)
+        bits = jnp.pad(signs > 0, ((0, 0), (0, -count % 32))).reshape(hand, -1, 32)
+        words = jnp.sum(bits.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32), axis=2, dtype=jnp.uint32)
+        order = jnp.lexsort(words.T)
         same = jnp.all(signs[order[1:]] == signs[order[:-1]], axis=1)
         return jnp.zeros(hand, bool).at[order[1:]].set(same)
 
@@ -370,13 +374,14 @@ def _noise(key: Array, model: FeatureModel, n: int, m: int, dtype: Any) -> Array
     place, sign = _draw_basis(shared_key, model, (n,))
     draws = [_draw_basis(view_key, model, (n,)) for view_key in fresh_keys]
     fresh_place, fresh_sign = (jnp.stack(part, axis=1) for part in zip(*draws, strict=True))
-    kept = jax.random.uniform(keep_key, (n, m), jnp.float32) < jnp.asarray(model.noise_keep, jnp.float32)
+    coins = jnp.stack([jax.random.uniform(jax.random.fold_in(keep_key, view), (n,), jnp.float32) for view in range(m)], axis=1)
+    kept = coins < jnp.asarray(model.noise_keep, jnp.float32)
     places = jnp.where(kept, place[:, None], fresh_place)
     signs = jnp.where(kept, sign[:, None], fresh_sign)
     if model.noise_kind == "distinct_basis":
         # Every row owns one direction; rows that keep the original's noise use that of the first row that does.
         owner = jnp.where(kept, jnp.argmax(kept, axis=1)[:, None], jnp.arange(m))
-        deck = jax.random.permutation(fresh_key, model.d - model.features)[: n * m].reshape(n, m)
+        deck = jax.random.permutation(fresh_key, model.d - model.features)[: n * m].reshape(m, n).T
         places = jnp.take_along_axis(deck, owner, axis=1)
     return _basis_vectors(model, places, signs, dtype)
 

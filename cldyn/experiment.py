@@ -379,10 +379,10 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
 
 def _unlearning_rate(experiment: Experiment) -> Any:
     model, training, problem = experiment.problem.data, experiment.training, experiment.problem
-    known = isinstance(model, FeatureModel) and training.loss == "scl" and problem.bias and training.embed_dim >= 2
-    if not known or model.class_mean != 0 or training.weight_decay != 0:
-        return float("nan")
-    return theory.unlearning_rate(model)
+    plain = training.loss == "scl" and problem.bias and training.embed_dim >= 2 and not training.weight_decay
+    if plain and isinstance(model, FeatureModel) and not model.class_mean:
+        return theory.unlearning_rate(model)
+    return float("nan")
 
 
 @partial(jax.jit, static_argnames="structure")
@@ -425,10 +425,13 @@ def cast(tree: Any, problem: Problem) -> Any:
 
 def check_steps(record_at: Sequence[int]) -> np.ndarray:
     """Record steps as int32 [t], or ValueError."""
-    steps = np.asarray(record_at)
+    try:
+        steps = np.asarray(record_at)
+    except ValueError:
+        steps = np.empty(0)
     whole = steps.ndim == 1 and steps.size > 0 and np.issubdtype(steps.dtype, np.integer)
     if not whole or steps[0] < 0 or (np.diff(steps) <= 0).any() or steps[-1] >= 2**31:
-        raise ValueError(f"record_at: {record_at!r}, allowed are increasing whole numbers >= 0")
+        raise ValueError(f"record_at: {' '.join(repr(record_at).split())}, allowed are increasing whole numbers >= 0")
     return steps.astype(np.int32)
 
 
@@ -438,7 +441,7 @@ def check(experiment: Experiment) -> None:
 
     def require(good: Any, name: str, value: Any, allowed: str) -> None:
         if not good:
-            raise ValueError(f"{name}: {value!r}, allowed is {allowed}")
+            raise ValueError(f"{name}: {' '.join(repr(value).split())}, allowed is {allowed}")
 
     def number(name: str, good: Any, allowed: str) -> None:
         value = getattr(training, name)
@@ -446,6 +449,7 @@ def check(experiment: Experiment) -> None:
 
     for name in ("balanced", "bias", "population"):
         require(isinstance(getattr(problem, name), bool), name, getattr(problem, name), "True or False")
+    choices: tuple[tuple[Any, str, tuple[str, ...]], ...]
     choices = ((problem, "precision", ("float32", "float64")), (training, "loss", ("scl", "ucl", "joint")))
     choices += ((training, "learning_rate_unit", ("absolute", "critical")), (training, "optimizer", ("gd", "momentum")))
     for owner, name, allowed in choices:

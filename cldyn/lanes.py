@@ -119,6 +119,8 @@ def _grid(experiment: Experiment, axes: Sequence[Group]) -> Grid:
     seen: set[str] = set()
     dims = []
     for group in axes:
+        if not isinstance(group, Mapping) or any(isinstance(values, str) or not hasattr(values, "__len__") for values in group.values()):
+            raise ValueError(f"axes: {group!r}, allowed is a list of groups {{field: [values]}}")
         lengths = {name: len(values) for name, values in group.items()}
         for name in lengths:
             if name not in allowed:
@@ -153,7 +155,7 @@ def _replaced(experiment: Experiment, values: dict[str, Any]) -> Experiment:
     problem, training = experiment.problem, experiment.training
     mine = {name: value for name, value in values.items() if name in _names(FeatureModel)}
     if mine:
-        problem = replace(problem, data=replace(problem.data, **mine))  # type: ignore[arg-type]
+        problem = replace(problem, data=replace(problem.data, **mine))
     problem = replace(problem, **{name: value for name, value in values.items() if name in _names(Problem)})
     training = replace(training, **{name: value for name, value in values.items() if name in _names(Training)})
     return Experiment(problem, training)
@@ -208,6 +210,7 @@ class _Batch:
         structure: Structure,
     ) -> None:
         self.counts, self.structure = counts, structure
+        self.factorizing = threading.Lock()
         self.precision = experiment.problem.precision
         count = counts[0]
         base = lab.cast(experiment.problem, experiment.problem)
@@ -221,7 +224,8 @@ class _Batch:
         spread = jax.tree.map(lambda leaf: np.broadcast_to(leaf, counts), lab.cast(experiment.training, experiment.problem))
         self.trainings = lab.cast(replace(spread, **lanes), experiment.problem)
         # Predictions depend on these alone: one target for each combination that occurs.
-        keys = np.stack([np.broadcast_to(np.asarray(getattr(self.trainings, name), float), counts) for name in ("embed_dim", "beta", "weight_decay")])
+        numbers = ("embed_dim", "beta", "weight_decay")
+        keys = np.stack([np.asarray(getattr(self.trainings, name), float) for name in numbers])
         if experiment.training.loss != "joint":
             keys[1] = 0
         self.setting = np.zeros(counts, np.int32)
@@ -285,7 +289,8 @@ class _Batch:
         problems = jax.tree.map(lambda leaf: leaf[rows], self.problems)
         settings = jax.tree.map(lambda leaf: leaf[rows[:, None], self.chosen[rows]], self.trainings)
         if record_at is not None:
-            prepared, targets = _prepare_block(problems, settings, self.structure)
+            with self.factorizing:  # LAPACK has threads of its own; two calls at a time hinder each other
+                prepared, targets = jax.block_until_ready(_prepare_block(problems, settings, self.structure))
         for start in range(0, self.counts[1], self.lanes):
             columns = np.arange(start, start + self.lanes) % self.counts[1]
             at = np.ix_(rows, columns)

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 # Okabe-Ito colours, told apart by colour-blind readers; features also differ in line style.
 CLASS, SUBCLASS, PREDICTED = "#0072B2", "#D55E00", "#444444"
 CLUSTERS = {(-1, -1): "#0072B2", (-1, 1): "#56B4E9", (1, -1): "#D55E00", (1, 1): "#E69F00"}
-STYLE = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": "cldyn"}
+STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": "cldyn"}
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -34,13 +34,13 @@ def class_collapse(
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 7.2), layout="constrained")
-        above, below = figure.subfigures(2, 1, height_ratios=(1, 1.45))
+        above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1, 1.45)))
         for i, step in enumerate(panels):
             axis: Any = above.add_subplot(1, len(panels), i + 1, projection="3d")
             _clusters(axis, embeddings[i], codes)
-            axis.set_title(f"step {step}")
+            axis.set_title(f"step {step}", y=0.96)
         handles, labels = above.axes[0].get_legend_handles_labels()
-        above.legend(handles, labels, loc="outside lower center", ncols=4)
+        below.legend(handles, labels, loc="lower right", bbox_to_anchor=(0.95, 0.2), fontsize=8, title="test embeddings")
         _norms(below.add_subplot(), lanes, prediction, decay)
     return figure
 
@@ -49,7 +49,7 @@ def _clusters(axis: Any, points: np.ndarray, codes: tuple[np.ndarray, np.ndarray
     for (label, subclass), colour in CLUSTERS.items():
         chosen = points[(codes[0] == label) & (codes[1] == subclass)]
         marker = "o" if label < 0 else "^"
-        axis.scatter(*chosen.T, s=9, c=colour, marker=marker, label=f"class {label:+d}, subclass {subclass:+d}", depthshade=False)
+        axis.scatter(*chosen.T, s=14, c=colour, marker=marker, label=f"class {label:+d}, subclass {subclass:+d}", depthshade=False)
     reach = float(np.abs(points).max()) * 1.1
     axis.set(xlim=(-reach, reach), ylim=(-reach, reach), zlim=(-reach, reach))
     axis.locator_params(nbins=3)
@@ -57,8 +57,10 @@ def _clusters(axis: Any, points: np.ndarray, codes: tuple[np.ndarray, np.ndarray
     for one in (axis.xaxis, axis.yaxis, axis.zaxis):
         one.set_major_formatter(lambda value, _, e=exponent: f"{value / 10.0 ** min(e, 0):.2g}")
     unit = "" if exponent >= 0 else f" / $10^{{{exponent}}}$"
-    axis.set(xlabel=f"$f_1${unit}", ylabel=f"$f_2${unit}", zlabel=f"$f_3${unit}")
-    axis.tick_params(labelsize=7, pad=-1)
+    axis.tick_params(labelsize=7, pad=-2)
+    for name in ("x", "y", "z"):
+        getattr(axis, f"set_{name}label")(f"$f_{'xyz'.index(name) + 1}${unit}", labelpad=-7, fontsize=8)
+    axis.set_box_aspect(None, zoom=0.88)
 
 
 def _norms(axis: Any, lanes: xr.Dataset, prediction: xr.Dataset, decay: float) -> None:
@@ -82,4 +84,4 @@ def _norms(axis: Any, lanes: xr.Dataset, prediction: xr.Dataset, decay: float) -
     axis.set(xscale="symlog", yscale="log", xlim=(0, steps[-1]), ylim=(1e-4, 3), xlabel="training step", ylabel=r"feature norm $|W v_j|$")
     axis.set_xscale("symlog", linthresh=10)
     axis.set_title(f"learning rate {float(lanes.learning_rate):g}, {lanes.sizes['seed']} seeds", loc="left")
-    axis.figure.legend(loc="outside right upper", fontsize=8)
+    axis.figure.legend(loc="outside right upper", fontsize=8, title="feature norms")

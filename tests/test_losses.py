@@ -52,7 +52,7 @@ def test_linear_encoder_has_one_loss_in_pairs_moments_and_frame(loss, beta, bias
     second, positive = sample_moments(given_views, loss, beta=beta, bias=bias)
     coordinates = frame(given_views, bias)
     in_frame = spectral_in_frame(w @ coordinates.basis, coordinates.second, coordinates.factor(loss, beta))
-    assert by_pairs == pytest.approx(-2 * np.trace(w @ positive @ w.T) + np.sum((w @ second @ w.T) ** 2), rel=1e-12)
+    assert by_pairs == pytest.approx(float(-2 * np.trace(w @ positive @ w.T) + np.sum((w @ second @ w.T) ** 2)), rel=1e-12)
     assert in_frame == pytest.approx(float(by_pairs), rel=1e-12)
 
 

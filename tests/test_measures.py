@@ -67,7 +67,8 @@ def test_gram_distance_keeps_relative_precision_near_the_limit(seed, size, spare
 def test_gram_distance_batches():
     rng = np.random.default_rng(0)
     w, limit = rng.normal(size=(4, 2, 5)), rng.normal(size=(4, 2, 5))
-    np.testing.assert_allclose(jax.vmap(gram_distance)(w, limit), [dense_distance(*pair) for pair in zip(w, limit, strict=True)], rtol=1e-10)
+    expected = [dense_distance(*pair) for pair in zip(w, limit, strict=True)]
+    np.testing.assert_allclose(jax.vmap(gram_distance)(w, limit), expected, rtol=1e-10)
 
 
 STEPS = np.arange(0.0, 401.0)

@@ -32,12 +32,12 @@ def enumerated(model, loss, beta, bias):
     originals = [np.array([y, s, *rest]) for y in (-1, 1) for s in (-1, 1) for rest in irrelevant]
 
     def pad(z):
-        return np.concatenate([z, np.zeros(other), np.ones(bias)])
+        return np.concatenate([z, np.zeros(other), np.ones(int(bias))])
 
     full = [pad(mu + phi * s) for s in originals]
     expected = [pad(mu + phi * keep * s) for s in originals]
     centres = [np.mean([x for x, s in zip(expected, originals, strict=True) if s[0] == y], axis=0) for y in (-1, 1)]
-    noise = np.diag(np.concatenate([np.zeros(model.features), np.full(other, model.noise**2 / other), np.zeros(bias)]))
+    noise = np.diag(np.concatenate([np.zeros(model.features), np.full(other, model.noise**2 / other), np.zeros(int(bias))]))
     shared = model.noise_keep if model.noise_kind == "gaussian" else model.noise_keep**2
     scl = np.mean([np.outer(x, x) for x in centres], axis=0)
     ucl = np.mean([np.outer(x, x) for x in expected], axis=0) + shared * noise
@@ -61,11 +61,12 @@ def test_population_moments_equal_monte_carlo(name):
     drawn = sample(jax.random.key(1), MODELS[name], n, 2, balanced=False)
     x = np.array(append_one(drawn.x, True))
     order = np.argsort(drawn.label, kind="stable")
-    pairs = order.reshape(-1, 2)
+    pairs = order.reshape(-1, 2)  # neighbours of one class: independent examples
     pairs = pairs[np.array(drawn.label)[pairs[:, 0]] == np.array(drawn.label)[pairs[:, 1]]]
     second, by_view = population(MODELS[name], "ucl")
     by_class = population(MODELS[name], "scl")[1]
-    for left, right, expected in ((x[:, 0], x[:, 0], second), (x[:, 0], x[:, 1], by_view), (x[pairs[:, 0], 0], x[pairs[:, 1], 1], by_class)):
+    mates = (x[pairs[:, 0], 0], x[pairs[:, 1], 1], by_class)
+    for left, right, expected in ((x[:, 0], x[:, 0], second), (x[:, 0], x[:, 1], by_view), mates):
         products = left[:, :, None] * right[:, None]
         error = products.std(axis=0) / np.sqrt(len(left))
         assert (np.abs(products.mean(axis=0) - expected) <= 5 * error + 1e-12).all()
