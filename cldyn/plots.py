@@ -34,7 +34,8 @@ def class_collapse(
     """
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(11, 7.2), layout="constrained")
-        above, below = np.ravel(figure.subfigures(2, 1, height_ratios=(1, 1.45)))
+        parts: Any = figure.subfigures(2, 1, height_ratios=(1, 1.45))
+        above, below = parts
         for i, step in enumerate(panels):
             axis: Any = above.add_subplot(1, len(panels), i + 1, projection="3d")
             _clusters(axis, embeddings[i], codes)

@@ -1,0 +1,78 @@
+import csv
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from cldyn import cli, store
+from cldyn.claims.table import at_least, at_most, close, within
+
+
+def call(capsys, *words):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(list(words))
+    heard = capsys.readouterr()
+    return stop.value.code, heard.out, heard.err
+
+
+def test_list_names_every_claim(capsys):
+    status, out, _ = call(capsys, "list")
+    assert status == 0 and "class-collapse" in out and "Xue" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (("reproduce", "no-such-claim"), "'no-such-claim'"),
+        (("reproduce", "--format", "gif"), "'gif'"),
+        (("reproduce", "--no-such-option", "1"), "no-such-option"),
+        (("no-such-command",), "no-such-command"),
+        (("reproduce", "--out", "/proc/none"), "/proc/none"),
+    ],
+)
+def test_bad_words_get_one_line(capsys, words, named):
+    status, _, err = call(capsys, *words)
+    assert status == 2
+    assert err.count("\n") == 1 and named in err and "allowed" in err
+
+
+def test_a_folder_with_something_else_is_not_overwritten(tmp_path):
+    place = tmp_path / "trajectories.zarr"
+    place.mkdir()
+    (place / "precious").write_text("mine")
+    with pytest.raises(ValueError, match="allowed"):
+        store.save(place, {"": xr.Dataset({"a": ("t", np.arange(3.0))})})
+    assert (place / "precious").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+
+
+def test_store_returns_what_was_saved(tmp_path):
+    root = xr.Dataset({"a": (("seed", "feature"), np.eye(2))}, coords={"feature": ["class", "subclass"]}, attrs={"experiment": "{}"})
+    for _ in range(2):  # the second replaces the first
+        store.save(tmp_path / "s.zarr", {"": root, "other": root * 2})
+    np.testing.assert_array_equal(store.load(tmp_path / "s.zarr").a, np.eye(2))
+    assert list(store.load(tmp_path / "s.zarr").feature.values) == ["class", "subclass"]
+    np.testing.assert_array_equal(store.load(tmp_path / "s.zarr", "other").a, 2 * np.eye(2))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_verdicts():
+    assert [close("q", 2.0, value, 0.03).verdict for value in (2.05, 2.07)] == ["holds", "fails"]
+    assert [at_most("q", 1.0, value).verdict for value in (1.0, 1.01, np.nan)] == ["holds", "fails", "fails"]
+    assert [at_least("q", 1.0, value).verdict for value in (1.0, 0.99, np.nan)] == ["holds", "fails", "fails"]
+    assert [within("q", 1.0, 2.0, value).verdict for value in (0.9, 1.5, 2.1)] == ["fails", "holds", "fails"]
+    assert at_most("q", 2.0, 3.0).relative_error == pytest.approx(0.5)
+
+
+@pytest.mark.slow
+def test_class_collapse_is_reproduced(tmp_path, capsys):
+    status, out, _ = call(capsys, "reproduce", "class-collapse", "--out", str(tmp_path), "--format", "svg")
+    folder = tmp_path / "class-collapse"
+    assert status == 0 and "class-collapse" in out
+    with (folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["quantity", "predicted", "measured", "relative_error", "tolerance", "verdict"]
+    assert len(rows) > 25 and {row["verdict"] for row in rows} == {"holds", "found"}
+    assert (folder / "figure.svg").stat().st_size > 10_000
+    main = store.load(folder / "trajectories.zarr")
+    assert main.feature_norms.dims == ("seed", "learning_rate", "step", "feature")
+    assert main.sizes["seed"] >= 32 and main.sizes["learning_rate"] >= 8
