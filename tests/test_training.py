@@ -1,0 +1,154 @@
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import cldyn
+from cldyn import Experiment, FeatureModel, Problem, Training, dynamics, lanes, losses
+from cldyn import experiment as lab
+
+MODEL = FeatureModel(d=40, irrelevant_strength=(1.5,), subclass_mean=0.7, class_keep=0.8, noise_keep=0.3)
+SMALL = Experiment(Problem(MODEL, n=8, m=2, precision="float64"), Training(learning_rate=0.02, init_scale=1e-2))
+CUT = [0, 3, 10, 25]
+
+
+def raw_training(experiment, steps):
+    """Autodiff of the pair-weighted loss on raw inputs, from the same data and start."""
+    problem, training = experiment.problem, experiment.training
+    views = cldyn.sample(jax.random.key(problem.data_seed), problem.data, problem.n, problem.m, balanced=problem.balanced)
+    rows = views.x.reshape(-1, problem.data.d)
+    rows = jnp.concatenate([rows, jnp.ones((len(rows), 1))], axis=1) if problem.bias else rows
+    positive, negative = losses.pair_weights(views.label, problem.m, training.loss, training.beta)
+    key = jax.random.key(training.seed)
+    draw = jax.random.normal(key, (training.embed_dim, rows.shape[1]), jnp.float32).astype(float)
+
+    def objective(w):
+        return losses.spectral(rows @ w.T, positive, negative) + training.weight_decay * jnp.sum(w**2)
+
+    optimizer = optax.sgd(training.learning_rate, training.momentum if training.optimizer == "momentum" else None)
+
+    def step(carry, _):
+        w, state = carry
+        updates, state = optimizer.update(jax.grad(objective)(w), state)
+        return (w + updates, state), None
+
+    w = training.init_scale * draw
+    return jax.jit(lambda w: jax.lax.scan(step, (w, optimizer.init(w)), None, length=steps)[0][0])(w)
+
+
+@pytest.mark.parametrize(
+    ("problem", "training"),
+    [
+        ({}, {}),
+        ({"balanced": False, "n": 9}, {"weight_decay": 0.05}),
+        ({"bias": False}, {"optimizer": "momentum", "momentum": 0.7, "weight_decay": 0.02}),
+        ({}, {"loss": "ucl", "optimizer": "momentum", "momentum": 0.5}),
+        ({"n": 40}, {"loss": "joint", "beta": 0.3, "weight_decay": 0.05}),
+    ],
+)
+def test_frame_equals_autodiff_on_raw_data(problem, training):
+    experiment = Experiment(replace(SMALL.problem, **problem), replace(SMALL.training, **training))
+    ours = cldyn.run(experiment, [0, 500]).weights
+    theirs = raw_training(experiment, 500)
+    assert np.abs(theirs).max() > 0.05
+    np.testing.assert_allclose(ours, theirs, atol=1e-10)
+
+
+@pytest.mark.parametrize("optimizer", [optax.sgd(0.03), optax.sgd(0.03, 0.8), optax.adam(0.03)])
+def test_a_run_cut_in_two_equals_the_whole(optimizer):
+    second, factor = jnp.array([1.0, 2.0, 0.1]), jnp.array([[0.8, 0.3, 0.0]])
+    w = 0.1 * jax.random.normal(jax.random.key(1), (2, 3))
+    key = jax.random.key(2)
+
+    def gradient(w, key):
+        return losses.spectral_gradient(w, second, factor) + 0.01 * jax.random.normal(key, w.shape)
+
+    def go(state, at):
+        return dynamics.simulate(key, state, gradient, optimizer, record_at=jnp.array(at), record=lambda w, _: w)
+
+    whole = go(dynamics.start(w, optimizer), [0, 7, 20, 50])
+    half = go(dynamics.start(w, optimizer), [0, 7])
+    rest = go(half.state, [20, 50])
+    np.testing.assert_array_equal(whole.records, np.concatenate([half.records, rest.records]))
+
+
+def test_divergence_is_nan_from_the_first_bad_step_and_changes_no_neighbour():
+    axes = [{"learning_rate": [0.01, 0.02, 5.0, 0.03]}]
+    bad = cldyn.sweep(SMALL, axes, [*range(60)], progress=False)
+    good = cldyn.sweep(SMALL, [{"learning_rate": [0.01, 0.02, 0.015, 0.03]}], [*range(60)], progress=False)
+    finite = int(bad.finite_steps[2])
+    assert 0 < finite < 59
+    assert not np.isnan(bad.feature_norms[2, : finite + 1]).any() and np.isnan(bad.feature_norms[2, finite + 1 :]).all()
+    for name in bad.data_vars:
+        np.testing.assert_array_equal(bad[name][[0, 1, 3]], good[name][[0, 1, 3]])
+
+
+def test_sweep_equals_loop_over_zipped_multiplied_and_embedding_axes():
+    seeds, rates, dims = [3, 4], [0.01, 0.03], [1, 2, 4]
+    axes = [{"learning_rate": rates}, {"seed": seeds, "data_seed": seeds}, {"embed_dim": dims}, {"irrelevant_strength": [1.0, (2.0,)]}]
+    dataset = cldyn.sweep(SMALL, axes, CUT, progress=False)
+    assert dataset.feature_norms.dims == ("learning_rate", "seed", "embed_dim", "irrelevant_strength", "step", "feature")
+    for i, j, k, l in [(0, 0, 0, 0), (1, 1, 2, 1), (0, 1, 1, 0)]:
+        problem = replace(SMALL.problem, data_seed=seeds[j], data=replace(MODEL, irrelevant_strength=((1.0,), (2.0,))[l]))
+        training = replace(SMALL.training, seed=seeds[j], learning_rate=rates[i], embed_dim=dims[k])
+        one = cldyn.run(Experiment(problem, training), CUT)
+        for name, value in one.records.items():
+            np.testing.assert_allclose(dataset[name][i, j, k, l], value, rtol=1e-7, atol=1e-12, err_msg=name)
+
+
+def test_population_own_arrays_and_critical_rates_run_in_lanes():
+    population = Experiment(replace(SMALL.problem, population=True), replace(SMALL.training, learning_rate_unit="critical", embed_dim=2))
+    axes = [{"subclass_mean": [0.2, 0.7]}, {"learning_rate": [0.3, 0.6], "weight_decay": [0.0, 0.1]}]
+    dataset, known = cldyn.sweep(population, axes, [0, 20_000], progress=False), cldyn.forecast(population, axes, progress=False)
+    np.testing.assert_allclose(dataset.step_size, known.critical_learning_rate * np.array([0.3, 0.6]), rtol=1e-12)
+    np.testing.assert_allclose(dataset.feature_norms[..., -1, :2], known.feature_norms[..., :2], atol=1e-6)
+    views = cldyn.views(np.random.default_rng(0).normal(size=(6, 2, 5)), [0, 0, 1, 1, 2, 2], directions=np.eye(5)[:2])
+    own = Experiment(Problem(views, precision="float64"), SMALL.training)
+    lane = cldyn.sweep(own, [{"seed": [0, 1]}], [0, 50], progress=False)
+    np.testing.assert_allclose(lane.class_gap[1], cldyn.run(Experiment(own.problem, replace(own.training, seed=1)), [0, 50]).records["class_gap"])
+
+
+def test_two_sweeps_of_other_values_and_steps_compile_once():
+    lanes._train_block.clear_cache()
+    for rates, steps in (([0.01, 0.02], [0, 5, 9]), ([0.03, 0.04], [1, 2, 30])):
+        cldyn.sweep(SMALL, [{"learning_rate": rates}, {"seed": [0, 1, 2]}], steps, progress=False)
+    assert lanes._train_block._cache_size() == 1
+
+
+def test_both_precisions_run_the_same_problem_and_noise_leaves_the_start_alone():
+    single = cldyn.run(Experiment(replace(SMALL.problem, precision="float32"), SMALL.training), [0, 200])
+    double = cldyn.run(SMALL, [0, 200])
+    assert single.weights.dtype == np.float32
+    np.testing.assert_allclose(single.weights, double.weights, atol=2e-5)
+    other = Experiment(replace(SMALL.problem, data=replace(MODEL, noise=3.0), m=3), SMALL.training)
+    np.testing.assert_allclose(cldyn.run(other, [0]).weights, cldyn.run(SMALL, [0]).weights, atol=1e-15)
+
+
+def test_gradient_descent_approaches_gradient_flow_at_first_order():
+    second, factor = np.array([1.5, 0.7, 0.2]), np.array([[0.9, 0.4, 0.1], [0.0, 0.5, 0.3]])
+    from scipy.integrate import solve_ivp
+
+    start = 0.3 * np.random.default_rng(1).normal(size=(2, 3))
+    slope = jax.jit(lambda w: losses.spectral_gradient(w, second, factor))
+    flow = solve_ivp(lambda _, w: -np.asarray(slope(w.reshape(2, 3))).ravel(), (0, 2), start.ravel(), rtol=1e-12, atol=1e-13)
+    errors = []
+    for steps in (200, 400, 800):
+        optimizer = optax.sgd(2 / steps)
+        state = dynamics.start(jnp.array(start), optimizer)
+        end = dynamics.simulate(
+            jax.random.key(0), state, lambda w, _: slope(w), optimizer, record_at=jnp.array([steps]), record=lambda w, _: w
+        )
+        errors.append(np.abs(end.records[0].ravel() - flow.y[:, -1]).max())
+    orders = np.log2(np.array(errors[:-1]) / errors[1:])
+    np.testing.assert_allclose(orders, 1, atol=0.05)
+
+
+def test_start_outside_the_frame_keeps_its_part():
+    prepared = jax.jit(lab.prepare)(lab.cast(SMALL.problem, SMALL.problem))
+    basis = np.asarray(prepared.frame.basis)
+    before, after = cldyn.run(SMALL, [0]).weights, cldyn.run(SMALL, [300]).weights
+    outside = np.eye(len(basis)) - basis @ basis.T
+    np.testing.assert_allclose(after @ outside, before @ outside, atol=1e-13)
