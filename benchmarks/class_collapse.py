@@ -33,8 +33,12 @@ def inputs():
         flat = np.asarray(views.x).reshape(200, 1000)
         rows.append(np.concatenate([flat, np.ones((200, 1), np.float32)], axis=1))
         problem = cldyn.Problem(data_seed=seed)
-        raw = jax.jit(lambda p, t: lab.begin(lab.prepare(p), t, P)[0])
-        starts.append(np.asarray(raw(lab.cast(problem, problem), lab.cast(cldyn.Training(seed=seed), problem))))
+
+        def start(problem, training):
+            prepared = lab.prepare(problem)
+            return lab.weights(prepared, *lab.begin(prepared, training, P))
+
+        starts.append(np.asarray(jax.jit(start)(lab.cast(problem, problem), lab.cast(cldyn.Training(seed=seed), problem))))
         label = np.repeat(np.asarray(views.label), 2)
         weights.append(np.stack([label == -1, label == 1]).astype(np.float32) / 100)
     return np.stack(rows), np.stack(starts), np.stack(weights)

@@ -4,7 +4,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass, replace
 from functools import partial
 from typing import Any, Literal, NamedTuple
 
@@ -120,10 +120,11 @@ class Target(NamedTuple):
 
 
 class Structure(NamedTuple):
-    """What is static of a group of lanes."""
+    """What is static of a group of lanes. decays, critical: whether weight decay or the critical rate plays a part at all."""
 
     rows: int
     decays: bool
+    critical: bool
     measures: tuple[str, ...]
 
 
@@ -176,16 +177,18 @@ def _group_contrasts(views: Views) -> dict[str, Array]:
 
 
 def settle(prepared: Prepared, training: Training, structure: Structure) -> Target:
-    """The minimizer, its loss and the critical rate."""
+    """The minimizer, its loss, and the critical rate where somebody asks for it (else NaN)."""
     second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
     decay = training.weight_decay
     w = theory.frame_minimizer(second, factor, training.embed_dim, decay, rows=structure.rows, decays=structure.decays)
-    critical = theory.frame_critical_learning_rate(w, second, factor, training.embed_dim, decay)
+    critical = jnp.full((), jnp.nan, w.dtype)
+    if structure.critical:
+        critical = theory.frame_critical_learning_rate(w, second, factor, training.embed_dim, decay)
     return Target(w, losses.spectral_in_frame(w, second, factor) + decay * jnp.sum(w**2), critical)
 
 
 def begin(prepared: Prepared, training: Training, rows: int) -> tuple[Array, Array]:
-    """W_0 in input coordinates [rows, D], rows from embed_dim on zero; and in the frame [rows, r + 1].
+    """W_0 in the frame [rows, r + 1], rows from embed_dim on zero, and the unit vectors [rows, D] of its parts outside.
 
     The last coordinate of a row is the length of what W_0 has outside the frame. No data reach it, so its direction
     never changes, and its length obeys the same optimizer (weight decay, momentum, clipping by global norm) exactly.
@@ -196,59 +199,59 @@ def begin(prepared: Prepared, training: Training, rows: int) -> tuple[Array, Arr
     raw = jnp.where(jnp.arange(rows)[:, None] < training.embed_dim, raw, 0)
     inside = raw @ basis
     outside = raw - inside @ basis.T
-    return raw, jnp.concatenate([inside, jnp.linalg.norm(outside, axis=1, keepdims=True)], axis=1)
+    length = jnp.linalg.norm(outside, axis=1, keepdims=True)
+    return jnp.concatenate([inside, length], axis=1), outside / jnp.where(length > 0, length, 1)
 
 
-def _per_length(length: Array) -> Array:
-    return jnp.where(length > 0, 1 / jnp.where(length > 0, length, 1), 0)
+def weights(prepared: Prepared, w: Array, outside: Array) -> Array:
+    """W [rows, D] in input coordinates from the frame's w [rows, r + 1] and the vectors of `begin`."""
+    return w[:, :-1] @ prepared.frame.basis.T + w[:, -1:] * outside
+
+
+def observe(
+    prepared: Prepared, training: Training, target: Target, names: Sequence[str], w: Array, outside: Array
+) -> dict[str, Array]:
+    """Measures of an encoder given as in `weights`."""
+    second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
+    inside = w[:, :-1]
+
+    def embed(name: str) -> Array:
+        return prepared.coords[name] @ inside.T + (prepared.rest[name] @ outside.T) * w[:, -1]
+
+    gaps = {name: measures.gap(embed(name)) for name in ("class_gap", "subclass_gap")}
+    loss = losses.spectral_in_frame(inside, second, factor) + training.weight_decay * jnp.sum(w**2)
+    available = {
+        "feature_norms": lambda: measures.feature_norms(embed("feature_norms")),
+        "class_gap": lambda: gaps["class_gap"],
+        "subclass_gap": lambda: gaps["subclass_gap"],
+        "subclass_to_class": lambda: gaps["subclass_gap"] / gaps["class_gap"],
+        "loss": lambda: loss,
+        "excess_loss": lambda: loss - target.loss,
+        "distance": lambda: measures.gram_distance(jnp.where(second > 0, inside, 0), target.w),
+        "embeddings": lambda: embed("embeddings"),
+    }
+    return {name: available[name]() for name in names}
 
 
 def train(
     prepared: Prepared, training: Training, target: Target, record_at: Array, structure: Structure
 ) -> tuple[dynamics.Trajectory, Array]:
-    """Gradient descent of one lane in the frame; also returns W_0 in input coordinates."""
-    frame = prepared.frame
-    second = jnp.append(frame.second, 0)
-    factor = jnp.pad(frame.factor(training.loss, training.beta), ((0, 0), (0, 1)))
-    raw, w = begin(prepared, training, structure.rows)
-    per_length = _per_length(w[:, -1:])
-    limit = jnp.pad(target.w, ((0, 0), (0, 1)))
-    on_range = second > 0
+    """Gradient descent of one lane in the frame; also returns the vectors of `begin`."""
+    second = jnp.append(prepared.frame.second, 0)
+    factor = jnp.pad(prepared.frame.factor(training.loss, training.beta), ((0, 0), (0, 1)))
+    w, outside = begin(prepared, training, structure.rows)
 
     def gradient(w: Array, key: Array) -> Array:
         slope = losses.spectral_gradient(w, second, factor)
         return slope + 2 * training.weight_decay * w if structure.decays else slope
 
-    def embed(w: Array, name: str) -> Array:
-        outside = (raw @ prepared.rest[name].T) * per_length
-        return prepared.coords[name] @ w[:, :-1].T + (outside * w[:, -1:]).T
-
     def record(w: Array, step: Array) -> dict[str, Array]:
-        loss = losses.spectral_in_frame(w, second, factor) + training.weight_decay * jnp.sum(w**2)
-        gaps = {name: measures.gap(embed(w, name)) for name in ("class_gap", "subclass_gap")}
-        available = {
-            "feature_norms": lambda: measures.feature_norms(embed(w, "feature_norms")),
-            "subclass_to_class": lambda: gaps["subclass_gap"] / gaps["class_gap"],
-            "loss": lambda: loss,
-            "excess_loss": lambda: loss - target.loss,
-            "distance": lambda: measures.gram_distance(jnp.where(on_range, w, 0), limit),
-            "embeddings": lambda: embed(w, "embeddings"),
-        }
-        return {name: gaps[name] if name in gaps else available[name]() for name in structure.measures}
+        return observe(prepared, training, target, structure.measures, w, outside)
 
-    rate = training.learning_rate
-    optimizer = optax.sgd(rate, training.momentum if training.optimizer == "momentum" else None)
+    optimizer = optax.sgd(training.learning_rate, training.momentum if training.optimizer == "momentum" else None)
     key = jax.random.fold_in(jax.random.key(training.seed), 1)
     state = dynamics.start(w, optimizer)
-    return dynamics.simulate(key, state, gradient, optimizer, record_at=record_at, record=record), raw
-
-
-def weights(prepared: Prepared, raw: Array, w: Array) -> Array:
-    """W [rows, D] in input coordinates from W_0 and the frame's w [rows, r + 1]."""
-    basis = prepared.frame.basis
-    inside = raw @ basis
-    outside = raw - inside @ basis.T
-    return w[:, :-1] @ basis.T + outside * _per_length(jnp.linalg.norm(outside, axis=1, keepdims=True)) * w[:, -1:]
+    return dynamics.simulate(key, state, gradient, optimizer, record_at=record_at, record=record), outside
 
 
 @partial(jax.jit, static_argnames="structure")
@@ -256,17 +259,16 @@ def _run(problem: Problem, training: Training, record_at: Array, structure: Stru
     prepared = prepare(problem)
     target = settle(prepared, training, structure)
     training = with_step(training, target)
-    trajectory, raw = train(prepared, training, target, record_at, structure)
+    trajectory, outside = train(prepared, training, target, record_at, structure)
     state = trajectory.state
-    return trajectory.records, state.finite_steps, weights(prepared, raw, state.params), training.learning_rate
+    return trajectory.records, state.finite_steps, weights(prepared, state.params, outside), training.learning_rate
 
 
 def with_step(training: Training, target: Target) -> Training:
     """The training with its learning rate as an absolute number."""
     if training.learning_rate_unit == "absolute":
         return training
-    values = {field.name: getattr(training, field.name) for field in fields(training)}
-    return Training(**{**values, "learning_rate": training.learning_rate * target.critical})
+    return replace(training, learning_rate=training.learning_rate * target.critical)  # type: ignore[arg-type]  # a traced number
 
 
 def run(experiment: Experiment, record_at: Sequence[int], *, measure: Sequence[str] = DEFAULT_MEASURES) -> Run:
@@ -303,18 +305,16 @@ def structure_of(experiment: Experiment, measure: Sequence[str], embed_dim: Any 
             raise ValueError("measure: 'embeddings', allowed with a sample of a FeatureModel, which has a test sample")
     if isinstance(problem.data, Views) and not len(problem.data.directions):
         measure = [name for name in measure if name != "feature_norms"]
-    return Structure(rows, decays, tuple(measure))
+    return Structure(rows, decays, training.learning_rate_unit == "critical", tuple(measure))
 
 
 # --- predictions -----------------------------------------------------------------------------------------------------
 
 
-def forecast(prepared: Prepared, training: Training, structure: Structure) -> dict[str, Array]:
+def forecast(prepared: Prepared, training: Training, target: Target, structure: Structure) -> dict[str, Array]:
     """What theory says of one lane: the limit in the records of `train`, and the numbers of Prediction."""
     second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
-    target = settle(prepared, training, structure)
-    training = with_step(training, target)
-    _, w = begin(prepared, training, structure.rows)
+    w, outside = begin(prepared, training, structure.rows)
     directions = prepared.coords["feature_norms"]
 
     def learned(direction: Array) -> tuple[Array, Array]:
@@ -322,8 +322,9 @@ def forecast(prepared: Prepared, training: Training, structure: Structure) -> di
 
     step, efold = lax.map(learned, directions)
     bound = theory.peak_bound(second, factor, directions[1]) if directions.shape[0] > 1 else jnp.nan
+    limit = jnp.pad(target.w, ((0, 0), (0, 1)))
     return {
-        **_moment_records(prepared, training, target, structure, target.w, {}),
+        **observe(prepared, training, target, structure.measures, limit, outside),
         "learning_step": step,
         "efold": efold,
         "peak_bound": jnp.asarray(bound, second.dtype),
@@ -332,19 +333,6 @@ def forecast(prepared: Prepared, training: Training, structure: Structure) -> di
         "largest_second": jnp.max(second),
         "step_size": training.learning_rate,
     }
-
-
-def _moment_records(
-    prepared: Prepared, training: Training, target: Target, structure: Structure, w: Array, outside: dict[str, Array]
-) -> dict[str, Array]:
-    """Records of an encoder w [p, r] in the frame; `outside`: what it adds to the embeddings of probes from outside."""
-    second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
-    embedded = {name: prepared.coords[name] @ w.T + outside.get(name, 0) for name in ("feature_norms", "class_gap", "subclass_gap")}
-    gaps = {name: measures.gap(embedded[name]) for name in ("class_gap", "subclass_gap")}
-    loss = losses.spectral_in_frame(w, second, factor) + training.weight_decay * jnp.sum(w**2)
-    every = {"feature_norms": measures.feature_norms(embedded["feature_norms"]), **gaps, "loss": loss}
-    every |= {"subclass_to_class": gaps["subclass_gap"] / gaps["class_gap"], "excess_loss": loss - target.loss}
-    return {name: every[name] for name in structure.measures}
 
 
 def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Prediction:
@@ -363,7 +351,7 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
     when = np.asarray(steps, float)
     if when.ndim != 1 or not (when >= 0).all():
         raise ValueError(f"steps: {steps!r}, allowed are numbers >= 0, or infinity")
-    structure = structure_of(experiment, PREDICTED_MEASURES)
+    structure = structure_of(experiment, PREDICTED_MEASURES)._replace(critical=True)
     with numerics(experiment.problem.precision):
         problem, training = cast(experiment.problem, experiment.problem), cast(experiment.training, experiment.problem)
         finite = when[np.isfinite(when)].astype(experiment.problem.precision)
@@ -389,23 +377,18 @@ def _unlearning_rate(experiment: Experiment) -> Any:
 def _predict(problem: Problem, training: Training, steps: Array, structure: Structure) -> tuple[dict[str, Array], dict[str, Array]]:
     """Early growth at finite steps [t], and `forecast`."""
     prepared = prepare(problem)
-    known = forecast(prepared, training, structure)
     target = settle(prepared, training, structure)
     training = with_step(training, target)
-    second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
-    raw, w = begin(prepared, training, structure.rows)
-    early = theory.early_growth(w[:, :-1], factor, training.learning_rate, steps, training.weight_decay)
-    small = jnp.linalg.norm((early * second) @ jnp.swapaxes(early, 1, 2), axis=(1, 2)) < 0.1
+    rate, decay = training.learning_rate, training.weight_decay
+    w, outside = begin(prepared, training, structure.rows)
+    inside = theory.early_growth(w[:, :-1], prepared.frame.factor(training.loss, training.beta), rate, steps, decay)
+    small = jnp.linalg.norm((inside * prepared.frame.second) @ jnp.swapaxes(inside, 1, 2), axis=(1, 2)) < 0.1
     small &= training.optimizer == "gd"
-    kept = (1 - 2 * training.learning_rate * training.weight_decay) ** steps
-
-    def records(at: Array, kept: Array) -> dict[str, Array]:
-        outside = {name: kept * rest @ raw.T for name, rest in prepared.rest.items()}
-        return _moment_records(prepared, training, target, structure, at, outside)
-
-    grown = jax.vmap(records)(early, kept)
-    known_early = {name: jnp.where(jnp.expand_dims(small, range(1, value.ndim)), value, jnp.nan) for name, value in grown.items()}
-    return known_early, known
+    length = (1 - 2 * rate * decay) ** steps[:, None, None] * w[:, -1:]
+    early = jnp.concatenate([inside, length], axis=2)
+    grown = jax.vmap(lambda w: observe(prepared, training, target, structure.measures, w, outside))(early)
+    grown = {name: jnp.where(jnp.expand_dims(small, range(1, value.ndim)), value, jnp.nan) for name, value in grown.items()}
+    return grown, forecast(prepared, training, target, structure)
 
 
 # --- the door --------------------------------------------------------------------------------------------------------

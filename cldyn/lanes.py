@@ -100,6 +100,8 @@ def _lanes(
     lanes = {name: np.broadcast_to(values[:, None], counts) for name, values in shared.items()}
     lanes |= {name: np.broadcast_to(values[None], counts) for name, values in trainings.items()}
     structure = lab.structure_of(experiment, measure, lanes.get("embed_dim"), lanes.get("weight_decay"))
+    if steps is None:
+        structure = structure._replace(critical=True)
     with lab.numerics(experiment.problem.precision):
         batch = _Batch(experiment, problems, lanes, counts, structure)
         records = batch.run(None if steps is None else jnp.asarray(steps), progress)
@@ -177,21 +179,10 @@ def _prepare_block(problems: Problem, settings: Training, structure: Structure) 
 
 
 @partial(jax.jit, static_argnames="structure")
-def _forecast_block(problems: Problem, trainings: Training, structure: Structure) -> dict[str, Array]:
-    """problems [b, ...], trainings [b, l, ...] -> predictions [b, l, ...]."""
-
-    def one(given: tuple[Problem, Training]) -> dict[str, Array]:
-        prepared = lab.prepare(given[0])
-        return lax.map(lambda training: lab.forecast(prepared, training, structure), given[1])
-
-    return lax.map(one, (problems, trainings))
-
-
-@partial(jax.jit, static_argnames="structure")
 def _train_block(
     prepared: Prepared, targets: Target, trainings: Training, setting: Array, record_at: Array, structure: Structure
 ) -> dict[str, Array]:
-    """prepared [b, ...], targets [b, u, ...], trainings [b, l, ...], setting [l] or [b, l] -> records [b, l, t, ...]."""
+    """prepared [b, ...], targets [b, u, ...], trainings and setting [b, l, ...] -> records [b, l, t, ...]."""
 
     def lane(prepared: Prepared, targets: Target, training: Training, setting: Array) -> dict[str, Array]:
         target = jax.tree.map(lambda leaf: leaf[setting], targets)
@@ -200,6 +191,22 @@ def _train_block(
         return {**trajectory.records, "finite_steps": trajectory.state.finite_steps, "step_size": training.learning_rate}
 
     return jax.vmap(jax.vmap(lane, in_axes=(None, None, 0, 0)))(prepared, targets, trainings, setting)
+
+
+@partial(jax.jit, static_argnames="structure")
+def _forecast_block(prepared: Prepared, targets: Target, trainings: Training, setting: Array, structure: Structure) -> dict[str, Array]:
+    """What theory says of the lanes of `_train_block` [b, l, ...]; factorizes, hence one lane after the other."""
+
+    def problem(given: tuple[Prepared, Target, Training, Array]) -> dict[str, Array]:
+        prepared, targets, trainings, setting = given
+
+        def lane(given: tuple[Training, Array]) -> dict[str, Array]:
+            target = jax.tree.map(lambda leaf: leaf[given[1]], targets)
+            return lab.forecast(prepared, lab.with_step(given[0], target), target, structure)
+
+        return lax.map(lane, (trainings, setting))
+
+    return lax.map(problem, (prepared, targets, trainings, setting))
 
 
 class _Batch:
@@ -288,17 +295,18 @@ class _Batch:
         present = np.arange(first, min(first + self.together, self.counts[0]))
         problems = jax.tree.map(lambda leaf: leaf[rows], self.problems)
         settings = jax.tree.map(lambda leaf: leaf[rows[:, None], self.chosen[rows]], self.trainings)
-        if record_at is not None:
-            with self.factorizing:  # LAPACK has threads of its own; two calls at a time hinder each other
-                prepared, targets = jax.block_until_ready(_prepare_block(problems, settings, self.structure))
+        with self.factorizing:  # LAPACK has threads of its own; two calls at a time hinder each other
+            prepared, targets = jax.block_until_ready(_prepare_block(problems, settings, self.structure))
         for start in range(0, self.counts[1], self.lanes):
             columns = np.arange(start, start + self.lanes) % self.counts[1]
             at = np.ix_(rows, columns)
             trainings = jax.tree.map(lambda leaf, at=at: leaf[at], self.trainings)
+            block = (prepared, targets, trainings, self.setting[at])
             if record_at is None:
-                records = _forecast_block(problems, trainings, self.structure)
+                with self.factorizing:
+                    records = jax.block_until_ready(_forecast_block(*block, self.structure))
             else:
-                records = _train_block(prepared, targets, trainings, self.setting[at], record_at, self.structure)
+                records = _train_block(*block, record_at, self.structure)
             done(present, np.arange(start, min(start + self.lanes, self.counts[1])), jax.device_get(records))
 
 
