@@ -17,6 +17,7 @@ from jax import Array, lax
 from cldyn import data, dynamics, encoders, losses, measures, moments, theory
 from cldyn.data import FeatureModel, Views, _real, _static, _whole
 
+_REGISTER = 8  # a row of w is padded to whole vector registers: 201 coordinates cost a quarter more than 208
 DEFAULT_MEASURES = tuple(name for name in measures.MEASURES if name != "embeddings")
 PREDICTED_MEASURES = tuple(name for name in DEFAULT_MEASURES if name != "distance")
 
@@ -138,8 +139,8 @@ def numerics(precision: str) -> Iterator[None]:
 # --- one lane --------------------------------------------------------------------------------------------------------
 
 
-def prepare(problem: Problem) -> Prepared:
-    """Data, frame and probes of a problem: once for all lanes that share it."""
+def prepare(problem: Problem, measure: Sequence[str] = ()) -> Prepared:
+    """Data, frame and probes of a problem: once for all lanes that share it. A test sample is drawn if a measure needs one."""
     dtype = jnp.dtype(problem.precision)
     key = jax.random.key(problem.data_seed)
     model = problem.data
@@ -153,12 +154,12 @@ def prepare(problem: Problem) -> Prepared:
         else:
             sampled = data.sample(key, model, problem.n, problem.m, balanced=problem.balanced, dtype=dtype)
             frame, directions = moments.frame(sampled, problem.bias), sampled.directions
-            test = data.sample_test(key, model, problem.test_size, dtype=dtype)
         gaps = 2 * model.strengths(dtype)[:2, None] * directions[:2]
         probes = {"feature_norms": directions, "class_gap": gaps[:1], "subclass_gap": gaps[1:]}
     wide = frame.basis.shape[0]
     probes = {name: jnp.pad(probe, ((0, 0), (0, wide - probe.shape[1]))) for name, probe in probes.items()}
-    if not (isinstance(model, Views) or problem.population):
+    if "embeddings" in measure:
+        test = data.sample_test(key, model, problem.test_size, dtype=dtype)
         probes["embeddings"] = moments.append_one(test.x[:, 0], problem.bias)
     coords = {name: probe @ frame.basis for name, probe in probes.items()}
     return Prepared(frame, coords, {name: probe - coords[name] @ frame.basis.T for name, probe in probes.items()})
@@ -188,10 +189,11 @@ def settle(prepared: Prepared, training: Training, structure: Structure) -> Targ
 
 
 def begin(prepared: Prepared, training: Training, rows: int) -> tuple[Array, Array]:
-    """W_0 in the frame [rows, r + 1], rows from embed_dim on zero, and the unit vectors [rows, D] of its parts outside.
+    """W_0 in the frame [rows, > r], rows from embed_dim on zero, and the unit vectors [rows, D] of its parts outside.
 
     The last coordinate of a row is the length of what W_0 has outside the frame. No data reach it, so its direction
     never changes, and its length obeys the same optimizer (weight decay, momentum, clipping by global norm) exactly.
+    Coordinates between the frame's r and the last one are zero and stay so.
     """
     basis = prepared.frame.basis
     key = jax.random.key(training.seed)
@@ -200,12 +202,17 @@ def begin(prepared: Prepared, training: Training, rows: int) -> tuple[Array, Arr
     inside = raw @ basis
     outside = raw - inside @ basis.T
     length = jnp.linalg.norm(outside, axis=1, keepdims=True)
-    return jnp.concatenate([inside, length], axis=1), outside / jnp.where(length > 0, length, 1)
+    spare = jnp.zeros((rows, -(inside.shape[1] + 1) % _REGISTER), inside.dtype)
+    return jnp.concatenate([inside, spare, length], axis=1), outside / jnp.where(length > 0, length, 1)
 
 
 def weights(prepared: Prepared, w: Array, outside: Array) -> Array:
-    """W [rows, D] in input coordinates from the frame's w [rows, r + 1] and the vectors of `begin`."""
-    return w[:, :-1] @ prepared.frame.basis.T + w[:, -1:] * outside
+    """W [rows, D] in input coordinates from the frame's w and the vectors of `begin`."""
+    return _inside(prepared, w) @ prepared.frame.basis.T + w[:, -1:] * outside
+
+
+def _inside(prepared: Prepared, w: Array) -> Array:
+    return w[..., : prepared.frame.second.size]
 
 
 def observe(
@@ -213,7 +220,7 @@ def observe(
 ) -> dict[str, Array]:
     """Measures of an encoder given as in `weights`."""
     second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
-    inside = w[:, :-1]
+    inside = _inside(prepared, w)
 
     def embed(name: str) -> Array:
         return prepared.coords[name] @ inside.T + (prepared.rest[name] @ outside.T) * w[:, -1]
@@ -237,9 +244,10 @@ def train(
     prepared: Prepared, training: Training, target: Target, record_at: Array, structure: Structure
 ) -> tuple[dynamics.Trajectory, Array]:
     """Gradient descent of one lane in the frame; also returns the vectors of `begin`."""
-    second = jnp.append(prepared.frame.second, 0)
-    factor = jnp.pad(prepared.frame.factor(training.loss, training.beta), ((0, 0), (0, 1)))
     w, outside = begin(prepared, training, structure.rows)
+    beyond = (0, w.shape[1] - prepared.frame.second.size)
+    second = jnp.pad(prepared.frame.second, beyond)
+    factor = jnp.pad(prepared.frame.factor(training.loss, training.beta), ((0, 0), beyond))
 
     def gradient(w: Array, key: Array) -> Array:
         slope = losses.spectral_gradient(w, second, factor)
@@ -256,7 +264,7 @@ def train(
 
 @partial(jax.jit, static_argnames="structure")
 def _run(problem: Problem, training: Training, record_at: Array, structure: Structure) -> tuple[Any, ...]:
-    prepared = prepare(problem)
+    prepared = prepare(problem, structure.measures)
     target = settle(prepared, training, structure)
     training = with_step(training, target)
     trajectory, outside = train(prepared, training, target, record_at, structure)
@@ -318,7 +326,7 @@ def forecast(prepared: Prepared, training: Training, target: Target, structure: 
     directions = prepared.coords["feature_norms"]
 
     def learned(direction: Array) -> tuple[Array, Array]:
-        return theory.learning_step(w[:, :-1], factor, direction, training.learning_rate)
+        return theory.learning_step(_inside(prepared, w), factor, direction, training.learning_rate)
 
     step, efold = lax.map(learned, directions)
     bound = theory.peak_bound(second, factor, directions[1]) if directions.shape[0] > 1 else jnp.nan
@@ -376,12 +384,12 @@ def _unlearning_rate(experiment: Experiment) -> Any:
 @partial(jax.jit, static_argnames="structure")
 def _predict(problem: Problem, training: Training, steps: Array, structure: Structure) -> tuple[dict[str, Array], dict[str, Array]]:
     """Early growth at finite steps [t], and `forecast`."""
-    prepared = prepare(problem)
+    prepared = prepare(problem, structure.measures)
     target = settle(prepared, training, structure)
     training = with_step(training, target)
     rate, decay = training.learning_rate, training.weight_decay
     w, outside = begin(prepared, training, structure.rows)
-    inside = theory.early_growth(w[:, :-1], prepared.frame.factor(training.loss, training.beta), rate, steps, decay)
+    inside = theory.early_growth(_inside(prepared, w), prepared.frame.factor(training.loss, training.beta), rate, steps, decay)
     small = jnp.linalg.norm((inside * prepared.frame.second) @ jnp.swapaxes(inside, 1, 2), axis=(1, 2)) < 0.1
     small &= training.optimizer == "gd"
     length = (1 - 2 * rate * decay) ** steps[:, None, None] * w[:, -1:]

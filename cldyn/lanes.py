@@ -171,7 +171,7 @@ def _prepare_block(problems: Problem, settings: Training, structure: Structure) 
     """problems [b, ...], settings [b, u, ...] -> prepared [b, ...], targets [b, u, ...]."""
 
     def one(given: tuple[Problem, Training]) -> tuple[Prepared, Target]:
-        prepared = lab.prepare(given[0])
+        prepared = lab.prepare(given[0], structure.measures)
         return prepared, lax.map(lambda training: lab.settle(prepared, training, structure), given[1])
 
     # One after the other: batched factorizations wait for each other's threads on CPU, and can wait for ever.
@@ -282,11 +282,9 @@ class _Batch:
                 with lab.numerics(self.precision):
                     self._problems(first, record_at, done)
 
-            work(starts[0])  # compiles, alone
-            if len(starts) > 1:
-                workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-                with ThreadPoolExecutor(workers) as pool:
-                    list(pool.map(work, starts[1:]))
+            workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(work, starts))
         return results
 
     def _problems(self, first: int, record_at: Array | None, done: Callable[..., None]) -> None:

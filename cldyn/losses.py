@@ -64,9 +64,9 @@ def spectral_in_frame(w: Array, second: Array, factor: Array) -> Array:
 
 
 def spectral_gradient(w: Array, second: Array, factor: Array) -> Array:
-    """Gradient of `spectral_in_frame`: -4 (w C^T) C + 4 (w M w^T) w M.
+    """Gradient of `spectral_in_frame`: 4 ((w M w^T) w M - (w C^T) C).
 
     Args and source: as there. Returns: [p, r].
     """
     weighted = w * second
-    return 4 * (weighted @ w.T) @ weighted - 4 * (w @ factor.T) @ factor
+    return 4 * ((weighted @ w.T) @ weighted - (w @ factor.T) @ factor)
