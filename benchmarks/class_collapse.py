@@ -17,7 +17,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import cldyn
-from cldyn import experiment as lab
+from cldyn import lane as lab
+from cldyn.experiment import cast
 
 PROBLEMS, STEPS, RECORDS, P = 16, 1000, 20, 3
 LONGER = 10
@@ -39,7 +40,7 @@ def inputs():
             prepared = lab.prepare(problem)
             return lab.weights(prepared, *lab.begin(prepared, training, P))
 
-        starts.append(np.asarray(jax.jit(start)(lab.cast(problem, problem), lab.cast(cldyn.Training(seed=seed), problem))))
+        starts.append(np.asarray(jax.jit(start)(cast(problem, problem), cast(cldyn.Training(seed=seed), problem))))
         label = np.repeat(np.asarray(views.label), 2)
         weights.append(np.stack([label == -1, label == 1]).astype(np.float32) / 100)
     return np.stack(rows), np.stack(starts), np.stack(weights)

@@ -3,7 +3,8 @@
 from cldyn import data, dynamics, encoders, losses, measures, moments, theory
 from cldyn.data import FeatureModel, Views, sample, sample_test, views
 from cldyn.dynamics import simulate, start
-from cldyn.experiment import Experiment, Problem, Training, predict, run
+from cldyn.experiment import Experiment, Problem, Training
+from cldyn.lane import predict, run
 from cldyn.lanes import forecast, sweep
 from cldyn.measures import MEASURES, phases
 

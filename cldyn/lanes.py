@@ -4,11 +4,10 @@ import math
 import os
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, fields, replace
+from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,34 +17,15 @@ from jax import Array, lax
 from rich.console import Console
 from rich.progress import Progress
 
-from cldyn import experiment as lab
-from cldyn.data import FeatureModel, Views
-from cldyn.experiment import DEFAULT_MEASURES, Experiment, Prepared, Problem, Structure, Target, Training
+from cldyn import lane as lab
+from cldyn.axes import Grid, Group, fields_of, grid_of, replaced
+from cldyn.data import Views
+from cldyn.experiment import Experiment, Problem, Training, cast, check_steps, describe, numerics
+from cldyn.lane import DEFAULT_MEASURES, Prepared, Structure, Target
 from cldyn.measures import MEASURES
 
 _CACHE = 128 * 1024  # bytes of parameters in a block: what fits a core's cache with its gradient and moments
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
-
-Group = Mapping[str, Sequence[Any]]
-
-
-@dataclass(frozen=True)
-class Grid:
-    """Lanes as problems x trainings. dims: (name, {field: values}, touches data) in the user's order."""
-
-    dims: tuple[tuple[str, dict[str, list[Any]], bool], ...]
-
-    def shape(self, of_problem: bool) -> tuple[int, ...]:
-        """Lengths of the dimensions that touch data, or of those that do not."""
-        return tuple(len(next(iter(group.values()))) for _, group, touches in self.dims if touches == of_problem)
-
-    def values(self, of_problem: bool) -> dict[str, np.ndarray]:
-        """Every field of those dimensions, spread over their product and flattened."""
-        shape = self.shape(of_problem)
-        groups = [group for _, group, touches in self.dims if touches == of_problem]
-        index = np.indices(shape).reshape(len(shape), math.prod(shape))
-        return {name: np.asarray(values)[index[i]] for i, group in enumerate(groups) for name, values in group.items()}
-
 
 def sweep(
     experiment: Experiment,
@@ -71,7 +51,7 @@ def sweep(
     Raises:
         ValueError: one line naming the field, the value and what is allowed.
     """
-    steps = lab.check_steps(record_at)
+    steps = check_steps(record_at)
     return _lanes(experiment, axes, steps, measure, progress)
 
 
@@ -91,9 +71,9 @@ def _lanes(
     experiment: Experiment, axes: Sequence[Group], steps: np.ndarray | None, measure: Sequence[str], progress: bool
 ) -> xr.Dataset:
     """Measured at `steps`, or predicted where there are none."""
-    grid = _grid(experiment, axes)
+    grid = grid_of(experiment, axes)
     problems, trainings = grid.values(True), grid.values(False)
-    shared = {name: problems.pop(name) for name in list(problems) if name in _names(Training)}
+    shared = {name: problems.pop(name) for name in list(problems) if name in fields_of(Training)}
     counts = (math.prod(grid.shape(True)), math.prod(grid.shape(False)))
     if 0 in counts:
         raise ValueError("axes: an empty list of values, allowed is at least one value in every axis")
@@ -102,65 +82,10 @@ def _lanes(
     structure = lab.structure_of(experiment, measure, lanes.get("embed_dim"), lanes.get("weight_decay"))
     if steps is None:
         structure = structure._replace(critical=True)
-    with lab.numerics(experiment.problem.precision):
+    with numerics(experiment.problem.precision):
         batch = _Batch(experiment, problems, lanes, counts, structure)
         records = batch.run(None if steps is None else jnp.asarray(steps), progress)
     return _dataset(experiment, grid, steps, records)
-
-
-# --- axes ------------------------------------------------------------------------------------------------------------
-
-
-def _names(*owners: type) -> list[str]:
-    return [field.name for owner in owners for field in fields(owner) if not field.metadata.get("static") and field.name != "data"]
-
-
-def _grid(experiment: Experiment, axes: Sequence[Group]) -> Grid:
-    of_data = [] if isinstance(experiment.problem.data, Views) else _names(Problem, FeatureModel)
-    allowed = of_data + _names(Training)
-    seen: set[str] = set()
-    dims = []
-    for group in axes:
-        if not isinstance(group, Mapping) or any(isinstance(values, str) or not hasattr(values, "__len__") for values in group.values()):
-            raise ValueError(f"axes: {group!r}, allowed is a list of groups {{field: [values]}}")
-        lengths = {name: len(values) for name, values in group.items()}
-        for name in lengths:
-            if name not in allowed:
-                raise ValueError(f"axes: {name!r}, allowed are the numbers {', '.join(allowed)}; anything else needs a sweep of its own")
-            if name in seen:
-                raise ValueError(f"axes: {name!r} twice, allowed is once")
-        seen |= set(lengths)
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"axes: lengths {lengths}, allowed is one length in a group, whose fields are zipped")
-        values = {name: [_value(experiment, name, value) for value in values] for name, values in group.items()}
-        dims.append((next(iter(group)), values, any(name in of_data for name in group)))
-    grid = Grid(tuple(dims))
-    for _, group, _ in dims:
-        for i in range(len(next(iter(group.values())))):
-            lab.check(_replaced(experiment, {name: values[i] for name, values in group.items()}))
-    return grid
-
-
-def _value(experiment: Experiment, name: str, value: Any) -> Any:
-    if isinstance(value, np.generic):
-        value = value.item()
-    if name.startswith("irrelevant_"):
-        count = len(experiment.problem.data.irrelevant_strength)  # type: ignore[union-attr]
-        value = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * count
-        if len(value) != count:
-            raise ValueError(f"{name}: {value}, allowed is one number or {count} of them")
-    return value
-
-
-def _replaced(experiment: Experiment, values: dict[str, Any]) -> Experiment:
-    """The experiment with fields replaced, wherever they live."""
-    problem, training = experiment.problem, experiment.training
-    mine = {name: value for name, value in values.items() if name in _names(FeatureModel)}
-    if mine:
-        problem = replace(problem, data=replace(problem.data, **mine))
-    problem = replace(problem, **{name: value for name, value in values.items() if name in _names(Problem)})
-    training = replace(training, **{name: value for name, value in values.items() if name in _names(Training)})
-    return Experiment(problem, training)
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
@@ -220,16 +145,16 @@ class _Batch:
         self.factorizing = threading.Lock()
         self.precision = experiment.problem.precision
         count = counts[0]
-        base = lab.cast(experiment.problem, experiment.problem)
+        base = cast(experiment.problem, experiment.problem)
         leaves = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), base)
         split = {
             name: tuple(column) if name.startswith("irrelevant_") else column
             for name, values in problems.items()
             for column in [np.moveaxis(values, -1, 0) if values.ndim > 1 else values]
         }
-        self.problems = lab.cast(_replaced(Experiment(leaves), split).problem, experiment.problem)
-        spread = jax.tree.map(lambda leaf: np.broadcast_to(leaf, counts), lab.cast(experiment.training, experiment.problem))
-        self.trainings = lab.cast(replace(spread, **lanes), experiment.problem)
+        self.problems = cast(replaced(Experiment(leaves), split).problem, experiment.problem)
+        spread = jax.tree.map(lambda leaf: np.broadcast_to(leaf, counts), cast(experiment.training, experiment.problem))
+        self.trainings = cast(replace(spread, **lanes), experiment.problem)
         # Predictions depend on these alone: one target for each combination that occurs.
         numbers = ("embed_dim", "beta", "weight_decay")
         keys = np.stack([np.asarray(getattr(self.trainings, name), float) for name in numbers])
@@ -279,7 +204,7 @@ class _Batch:
                             results[name][np.ix_(rows, columns)] = value[: rows.size, : columns.size]
                         bar.advance(task, rows.size * columns.size)
 
-                with lab.numerics(self.precision):
+                with numerics(self.precision):
                     self._problems(first, record_at, done)
 
             workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
@@ -334,7 +259,7 @@ def _dataset(experiment: Experiment, grid: Grid, steps: np.ndarray | None, recor
         array = xr.DataArray(value.reshape(*shape, *value.shape[2:]), dims=(*order, *inner))
         long_name, units = _NUMBERS[name] if name in _NUMBERS else (MEASURES[name], "1")
         out[name] = array.transpose(*user_order, *inner).assign_attrs(long_name=long_name, units=units)
-    dataset = xr.Dataset(out, attrs={"experiment": lab.describe(experiment)})
+    dataset = xr.Dataset(out, attrs={"experiment": describe(experiment)})
     if steps is not None:
         dataset = dataset.assign_coords(step=("step", steps, {"long_name": "training step", "units": "steps"}))
     for name, group, _ in grid.dims:

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cldyn.data import FeatureModel, sample, views
-from cldyn.experiment import Experiment, Problem, Training, predict, run
+from cldyn.experiment import Experiment, Problem, Training
+from cldyn.lane import predict, run
 from cldyn.lanes import sweep
 
 NAN, INF = math.nan, math.inf

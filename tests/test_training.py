@@ -8,7 +8,8 @@ import pytest
 
 import cldyn
 from cldyn import Experiment, FeatureModel, Problem, Training, dynamics, lanes, losses
-from cldyn import experiment as lab
+from cldyn import lane as lab
+from cldyn.experiment import cast
 
 MODEL = FeatureModel(d=40, irrelevant_strength=(1.5,), subclass_mean=0.7, class_keep=0.8, noise_keep=0.3)
 SMALL = Experiment(Problem(MODEL, n=8, m=2, precision="float64"), Training(learning_rate=0.02, init_scale=1e-2))
@@ -147,7 +148,7 @@ def test_gradient_descent_approaches_gradient_flow_at_first_order():
 
 
 def test_start_outside_the_frame_keeps_its_part():
-    prepared = jax.jit(lab.prepare)(lab.cast(SMALL.problem, SMALL.problem))
+    prepared = jax.jit(lab.prepare)(cast(SMALL.problem, SMALL.problem))
     basis = np.asarray(prepared.frame.basis)
     before, after = cldyn.run(SMALL, [0]).weights, cldyn.run(SMALL, [300]).weights
     outside = np.eye(len(basis)) - basis @ basis.T

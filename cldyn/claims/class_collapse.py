@@ -7,10 +7,12 @@ import numpy as np
 import xarray as xr
 
 from cldyn import plots
+from cldyn.axes import Group
 from cldyn.claims.table import Claim, Row, Study, at_least, at_most, close, found, within
 from cldyn.data import FeatureModel, sample_test
-from cldyn.experiment import Experiment, Problem, Training, predict, run
-from cldyn.lanes import Group, forecast, sweep
+from cldyn.experiment import Experiment, Problem, Training
+from cldyn.lane import predict, run
+from cldyn.lanes import forecast, sweep
 from cldyn.measures import Phases, phases
 
 PAPER = Experiment(Problem(FeatureModel(), precision="float64"), Training())

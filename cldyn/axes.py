@@ -1,0 +1,87 @@
+"""Axes of a sweep: named values, zipped inside a group and multiplied between groups."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+
+from cldyn.data import FeatureModel, Views
+from cldyn.experiment import Experiment, Problem, Training, check
+
+Group = Mapping[str, Sequence[Any]]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Lanes as problems x trainings. dims: (name, {field: values}, touches data) in the user's order."""
+
+    dims: tuple[tuple[str, dict[str, list[Any]], bool], ...]
+
+    def shape(self, of_problem: bool) -> tuple[int, ...]:
+        """Lengths of the dimensions that touch data, or of those that do not."""
+        return tuple(len(next(iter(group.values()))) for _, group, touches in self.dims if touches == of_problem)
+
+    def values(self, of_problem: bool) -> dict[str, np.ndarray]:
+        """Every field of those dimensions, spread over their product and flattened."""
+        shape = self.shape(of_problem)
+        groups = [group for _, group, touches in self.dims if touches == of_problem]
+        index = np.indices(shape).reshape(len(shape), math.prod(shape))
+        return {name: np.asarray(values)[index[i]] for i, group in enumerate(groups) for name, values in group.items()}
+
+
+def fields_of(*owners: type) -> list[str]:
+    """Names of the numbers in these types."""
+    return [field.name for owner in owners for field in fields(owner) if not field.metadata.get("static") and field.name != "data"]
+
+
+def grid_of(experiment: Experiment, axes: Sequence[Group]) -> Grid:
+    """The grid of checked axes; ValueError with one line for what makes no sense."""
+    of_data = [] if isinstance(experiment.problem.data, Views) else fields_of(Problem, FeatureModel)
+    allowed = of_data + fields_of(Training)
+    seen: set[str] = set()
+    dims = []
+    for group in axes:
+        if not isinstance(group, Mapping) or any(isinstance(values, str) or not hasattr(values, "__len__") for values in group.values()):
+            raise ValueError(f"axes: {group!r}, allowed is a list of groups {{field: [values]}}")
+        lengths = {name: len(values) for name, values in group.items()}
+        for name in lengths:
+            if name not in allowed:
+                raise ValueError(f"axes: {name!r}, allowed are the numbers {', '.join(allowed)}; anything else needs a sweep of its own")
+            if name in seen:
+                raise ValueError(f"axes: {name!r} twice, allowed is once")
+        seen |= set(lengths)
+        if len(set(lengths.values())) != 1:
+            raise ValueError(f"axes: lengths {lengths}, allowed is one length in a group, whose fields are zipped")
+        values = {name: [_value(experiment, name, value) for value in values] for name, values in group.items()}
+        dims.append((next(iter(group)), values, any(name in of_data for name in group)))
+    grid = Grid(tuple(dims))
+    for _, group, _ in dims:
+        for i in range(len(next(iter(group.values())))):
+            check(replaced(experiment, {name: values[i] for name, values in group.items()}))
+    return grid
+
+
+def _value(experiment: Experiment, name: str, value: Any) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if name.startswith("irrelevant_"):
+        count = len(experiment.problem.data.irrelevant_strength)  # type: ignore[union-attr]
+        value = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * count
+        if len(value) != count:
+            raise ValueError(f"{name}: {value}, allowed is one number or {count} of them")
+    return value
+
+
+def replaced(experiment: Experiment, values: dict[str, Any]) -> Experiment:
+    """The experiment with fields replaced, wherever they live."""
+    problem, training = experiment.problem, experiment.training
+    mine = {name: value for name, value in values.items() if name in fields_of(FeatureModel)}
+    if mine:
+        problem = replace(problem, data=replace(problem.data, **mine))
+    problem = replace(problem, **{name: value for name, value in values.items() if name in fields_of(Problem)})
+    training = replace(training, **{name: value for name, value in values.items() if name in fields_of(Training)})
+    return Experiment(problem, training)
+
+

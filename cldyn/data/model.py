@@ -1,0 +1,196 @@
+"""The feature model and views of examples, and what numbers make sense in them."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+
+def static(default: Any) -> Any:
+    return field(default=default, metadata={"static": True})
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class FeatureModel:
+    """Inputs made of orthonormal features plus noise on all the other directions.
+
+        x = sum_j (mean_j + strength_j s_j) v_j + xi,   E|xi|^2 = noise^2
+
+    Feature 1 is the class, 2 the subclass, 3 ... K are irrelevant. `s_1`, `s_2` are independent uniform signs; dense
+    irrelevant features are too, sparse ones have exactly one (uniform, with a uniform sign) active in an example.
+
+    Args:
+        d: input dimension, > K.
+        class_strength, subclass_strength, irrelevant_strength: phi_j >= 0; one number per irrelevant feature.
+        class_mean, subclass_mean, irrelevant_mean: mu_j; `irrelevant_mean` empty means zero.
+        class_keep, subclass_keep, irrelevant_keep: probability in [0, 1] that a view keeps the sign of its original,
+            else it redraws it uniformly; `irrelevant_keep` empty means 1.
+        noise: root of the expected squared length of the noise, >= 0.
+        noise_keep: in [0, 1], what part of the noise all views of an example share.
+        irrelevant: "dense" or "sparse" (sparse: mean zero and one keep probability).
+        noise_kind: "gaussian" on the d - K other directions, "basis" (one of them with a random sign), or
+            "distinct_basis" (drawn without replacement over the rows).
+        rotated: turn the features from the first K coordinate axes to uniformly random orthonormal directions.
+
+    Source: the data model of Xue et al. (2023); per-feature means, strengths and keep probabilities are ours.
+    """
+
+    d: int = static(1000)
+    class_strength: float = 1.0
+    subclass_strength: float = 1.0
+    irrelevant_strength: tuple[float, ...] = ()
+    class_mean: float = 0.0
+    subclass_mean: float = 1.0
+    irrelevant_mean: tuple[float, ...] = ()
+    class_keep: float = 1.0
+    subclass_keep: float = 1.0
+    irrelevant_keep: tuple[float, ...] = ()
+    noise: float = 1.0
+    noise_keep: float = 0.0
+    irrelevant: Literal["dense", "sparse"] = static("dense")
+    noise_kind: Literal["gaussian", "basis", "distinct_basis"] = static("gaussian")
+    rotated: bool = static(False)
+
+    @property
+    def features(self) -> int:
+        """K, the number of features."""
+        return 2 + len(self.irrelevant_strength)
+
+    def strengths(self, dtype: Any = None) -> Array:
+        """phi [K]."""
+        return _stack(self.class_strength, self.subclass_strength, self.irrelevant_strength, dtype=dtype)
+
+    def means(self, dtype: Any = None) -> Array:
+        """mu [K]."""
+        return _stack(self.class_mean, self.subclass_mean, self._irrelevant(self.irrelevant_mean, 0.0), dtype=dtype)
+
+    def keeps(self, dtype: Any = None) -> Array:
+        """keep [K]."""
+        return _stack(self.class_keep, self.subclass_keep, self._irrelevant(self.irrelevant_keep, 1.0), dtype=dtype)
+
+    def variances(self, dtype: Any = None) -> Array:
+        """Variance of every feature [K]: phi_j^2, divided by K - 2 for a sparse one."""
+        share = jnp.ones(self.features, dtype)
+        if self.irrelevant == "sparse":
+            share = share.at[2:].set(1 / max(self.features - 2, 1))
+        return self.strengths(dtype) ** 2 * share
+
+    def _irrelevant(self, given: tuple[float, ...], default: float) -> tuple[float, ...]:
+        return given or (default,) * len(self.irrelevant_strength)
+
+
+def _stack(first: Any, second: Any, rest: Any, dtype: Any = None) -> Array:
+    return jnp.stack([jnp.asarray(value, dtype or jnp.result_type(float)) for value in (first, second, *rest)])
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Views:
+    """Augmented views of n examples, m of each; or a user's own arrays, through `views`.
+
+    Args:
+        x: views [n, m, d], as are the others a numpy or a JAX array.
+        label: class of every example [n], one of `classes` (a model's are -1 and +1).
+        subclass: subclass of every example [n], one of `subclasses`.
+        irrelevant: signs of the irrelevant features [n, K-2], 0 where a sparse feature is absent.
+        directions: the feature directions v_j [K, d]; no rows if unknown.
+    """
+
+    x: Any
+    label: Any
+    subclass: Any
+    irrelevant: Any
+    directions: Any
+    classes: tuple[int, ...] = static((-1, 1))
+    subclasses: tuple[int, ...] = static((-1, 1))
+
+
+def views(x: Any, label: Any, subclass: Any = None, directions: Any = None) -> Views:
+    """A user's own data as `Views`.
+
+    Args:
+        x: finite numbers [n, m, d]; a loss over views of one example needs m >= 1.
+        label: integers [n]. subclass: integers [n] or None. directions: [K, d] to be tracked, or None.
+
+    Raises:
+        ValueError: shapes that do not fit, or numbers that are not finite.
+    """
+    x = np.asarray(x)
+    if x.ndim != 3 or 0 in x.shape:
+        raise ValueError(f"x: shape {x.shape}, allowed is [n, m, d] with no empty axis")
+    n, _, d = x.shape
+    label = np.asarray(label)
+    subclass = np.zeros(n, int) if subclass is None else np.asarray(subclass)
+    directions = np.zeros((0, d)) if directions is None else np.asarray(directions)
+    for name, codes in (("label", label), ("subclass", subclass)):
+        if codes.shape != (n,) or not np.issubdtype(codes.dtype, np.integer):
+            raise ValueError(f"{name}: {codes.dtype} of shape {codes.shape}, allowed are integers of shape ({n},)")
+    if directions.ndim != 2 or directions.shape[1] != d:
+        raise ValueError(f"directions: shape {directions.shape}, allowed is [K, {d}]")
+    for name, numbers in (("x", x), ("directions", directions)):
+        if numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
+            raise ValueError(f"{name}: {numbers.dtype} with something else, allowed are finite numbers")
+    names = [tuple(int(code) for code in np.unique(codes)) for codes in (label, subclass)]
+    return Views(x, label, subclass, np.zeros((n, 0), int), directions, names[0], names[1])
+
+
+def check_model(model: FeatureModel) -> None:
+    """Raise ValueError with one line naming field, value and what is allowed, if a number makes no sense."""
+
+    def require(good: Any, name: str, allowed: str) -> None:
+        if not good:
+            raise ValueError(f"{name}: {getattr(model, name)!r}, allowed is {allowed}")
+
+    for name in ("irrelevant_strength", "irrelevant_mean", "irrelevant_keep"):
+        require(isinstance(getattr(model, name), (tuple, list)), name, "a tuple with one number per irrelevant feature")
+    count = len(model.irrelevant_strength)
+    numbers: tuple[tuple[str, str, Any], ...] = (
+        ("strength", "a finite number >= 0", lambda value: 0 <= value < math.inf),
+        ("mean", "a finite number", math.isfinite),
+        ("keep", "a probability in [0, 1]", lambda value: 0 <= value <= 1),
+    )
+    require(is_whole(model.d) and model.d > model.features, "d", f"a whole number above K = {model.features}")
+    for kind, allowed, good in numbers:
+        for owner in ("class", "subclass", "irrelevant"):
+            name = f"{owner}_{kind}"
+            values = getattr(model, name) if owner == "irrelevant" else [getattr(model, name)]
+            require(all(is_real(value) and good(value) for value in values), name, allowed)
+        if kind != "strength":
+            require(owner != "irrelevant" or len(values) in (0, count), name, f"no number or one for each of {count} irrelevant features")
+    require(is_real(model.noise) and 0 <= model.noise < math.inf, "noise", "a finite number >= 0")
+    require(is_real(model.noise_keep) and 0 <= model.noise_keep <= 1, "noise_keep", "a probability in [0, 1]")
+    require(model.irrelevant in ("dense", "sparse"), "irrelevant", "'dense' or 'sparse'")
+    kinds = ("gaussian", "basis", "distinct_basis")
+    require(model.noise_kind in kinds, "noise_kind", f"one of {kinds}")
+    require(isinstance(model.rotated, bool), "rotated", "True or False")
+    if model.irrelevant == "sparse":
+        require(count > 0, "irrelevant", "'dense' where there is no irrelevant feature")
+        require(not np.any(model.irrelevant_mean), "irrelevant_mean", "zero for sparse features")
+        require(len(set(model.irrelevant_keep)) <= 1, "irrelevant_keep", "one probability shared by sparse features")
+
+
+def is_whole(value: Any) -> bool:
+    """A Python, numpy or JAX integer."""
+    return not isinstance(value, (list, tuple)) and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iu"
+
+
+def is_real(value: Any) -> bool:
+    """A Python, numpy or JAX number, but no complex one."""
+    return is_whole(value) or (not isinstance(value, (list, tuple)) and np.ndim(value) == 0 and np.asarray(value).dtype.kind == "f")
+
+
+def check_sizes(model: FeatureModel, n: Any, m: Any, balanced: bool) -> None:
+    """Raise ValueError unless n examples of m views can be drawn from the model."""
+    for name, value in (("n", n), ("m", m)):
+        if not (is_whole(value) and value >= 1):
+            raise ValueError(f"{name}: {value!r}, allowed is a whole number >= 1")
+    if balanced and n % 4:
+        raise ValueError(f"n: {n}, allowed is a multiple of 4 when balanced (equal counts of every class and subclass)")
+    if model.noise_kind == "distinct_basis" and n * m > model.d - model.features:
+        room = model.d - model.features
+        raise ValueError(f"noise_kind: 'distinct_basis' for {n * m} rows, allowed are at most d - K = {room} rows")
