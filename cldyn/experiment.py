@@ -122,7 +122,7 @@ def check(experiment: Experiment) -> None:
         require(getattr(owner, name) in allowed, name, getattr(owner, name), f"one of {allowed}")
     for owner, name, least in ((problem, "test_size", 1), (problem, "data_seed", 0), (training, "seed", 0), (training, "embed_dim", 1)):
         value = getattr(owner, name)
-        require(is_whole(value) and least <= value < 2**31, name, value, f"a whole number from {least} to 2^31 - 1")
+        require(is_whole(value) and least <= int(value) < 2**31, name, value, f"a whole number from {least} to 2^31 - 1")
     number("beta", lambda value: 0 <= value <= 1, "a number in [0, 1]")
     number("learning_rate", lambda value: value > 0, "a finite number > 0")
     number("momentum", lambda value: 0 <= value < 1, "a number in [0, 1)")
