@@ -173,3 +173,27 @@ def test_many_minimizers_off_the_range():
     assert values[0] < 1e-12 and objective(w + np.outer([3.0, 1.0], free), second, positive) == pytest.approx(float(objective(w, second, positive)))
     assert np.abs(w @ free).max() < 1e-6
     assert losses.spectral(moments.append_one(views.x, True).reshape(16, -1) @ w.T, *losses.pair_weights(views.label, 2, "scl")) == pytest.approx(-2)
+
+
+@given(seeds, st.integers(1, 6), st.sampled_from([0.0, 0.2]), st.sampled_from(["scl", "ucl", "joint"]))
+def test_minimizer_of_moments_without_full_rank_is_that_of_the_frame(seed, p, decay, loss):
+    rng = np.random.default_rng(seed)
+    drawn = cldyn.views(rng.normal(size=(4, 2, 12)) * rng.uniform(0.5, 2, 12), rng.integers(0, 3, 4))
+    second, positive = moments.sample_moments(drawn, loss, beta=0.4)
+    frame = moments.frame(drawn)
+    dense = theory.minimizer(second, positive, p, decay)
+    ours = theory.frame_minimizer(frame.second, frame.factor(loss, 0.4), p, decay) @ frame.basis.T
+    np.testing.assert_allclose(dense.T @ dense, ours.T @ ours, atol=1e-8)
+    outside = np.eye(13) - frame.basis @ frame.basis.T
+    assert np.abs(dense @ outside).max() < 1e-8
+
+
+def test_minimizer_and_critical_rate_map_over_dimensions_and_decays():
+    second, positive = random_moments(7)
+    dims, decays = jnp.array([1, 3, 4]), jnp.array([0.0, 0.1, 0.4])
+    many = jax.vmap(lambda p, decay: theory.minimizer(second, positive, p, decay, rows=4))(dims, decays)
+    rates = jax.vmap(lambda p, decay: theory.critical_learning_rate(second, positive, p, decay, rows=4))(dims, decays)
+    for w, rate, p, decay in zip(many, rates, dims, decays, strict=True):
+        one = theory.minimizer(second, positive, int(p), decay)
+        np.testing.assert_allclose(w.T @ w, one.T @ one, atol=1e-12)
+        assert rate == pytest.approx(float(theory.critical_learning_rate(second, positive, int(p), decay)), rel=1e-6)

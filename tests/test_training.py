@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import jax
@@ -153,3 +154,21 @@ def test_start_outside_the_frame_keeps_its_part():
     before, after = cldyn.run(SMALL, [0]).weights, cldyn.run(SMALL, [300]).weights
     outside = np.eye(len(basis)) - basis @ basis.T
     np.testing.assert_allclose(after @ outside, before @ outside, atol=1e-13)
+
+
+def test_a_dataset_names_and_explains_everything():
+    model = replace(MODEL, irrelevant_strength=(1.5, 0.5))
+    experiment = Experiment(replace(SMALL.problem, data=model, precision="float32"), SMALL.training)
+    axes = [{"learning_rate": [0.01, 0.02]}, {"seed": [1, 2, 3], "data_seed": [4, 5, 6]}, {"irrelevant_strength": [(1.0, 2.0), 0.5]}]
+    dataset = cldyn.sweep(experiment, axes, [0, 4], measure=[*cldyn.MEASURES], progress=False)
+    assert dict(dataset.sizes) == {
+        "learning_rate": 2, "seed": 3, "irrelevant_strength": 2, "step": 2, "feature": 4, "test": 400, "output": 3
+    }  # fmt: skip
+    assert dataset.feature.values.tolist() == ["class", "subclass", "irrelevant_1", "irrelevant_2"]
+    assert dataset.data_seed.dims == ("seed",) and dataset.data_seed.values.tolist() == [4, 5, 6]
+    assert dataset.irrelevant_strength.values.tolist() == ["(1.0, 2.0)", "(0.5, 0.5)"]
+    assert set(dataset.data_vars) == {*cldyn.MEASURES, "finite_steps", "step_size"}
+    for name, array in dataset.variables.items():
+        assert name in ("feature",) or {"long_name", "units"} <= set(array.attrs), name
+    assert json.loads(dataset.attrs["experiment"])["problem"]["data"]["irrelevant_strength"] == [1.5, 0.5]
+    assert dataset.class_gap.dtype == np.float32
