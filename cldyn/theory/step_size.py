@@ -1,0 +1,93 @@
+"""Critical learning rates: the largest step with which gradient descent can converge."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from cldyn.theory.minimizers import minimizer, static_rows
+
+
+def critical_learning_rate(
+    second: Array, positive: Array, embed_dim: int | Array, weight_decay: float | Array = 0.0, *, rows: int | None = None
+) -> Array:
+    """The step size above which gradient descent cannot converge to the minimum-norm minimizer, below which it does locally.
+
+        eta = 2/lambda_max(Hessian of L + weight_decay |W|^2 at the minimizer)
+
+    Args:
+        second, positive: M, P [D, D]. embed_dim, weight_decay, rows: as in `minimizer`.
+
+    Returns:
+        Scalar, by power iteration on Hessian-vector products.
+
+    Source: linear stability of gradient descent at a minimum. From a small start it may need a smaller step.
+    """
+    rows = static_rows(embed_dim, rows)
+    w = minimizer(second, positive, embed_dim, weight_decay, rows=rows)
+    return _critical(w, lambda u: u @ second, lambda u: u @ positive, embed_dim, weight_decay)
+
+
+def frame_critical_learning_rate(
+    w: Array, second: Array, factor: Array, embed_dim: int | Array, weight_decay: float | Array = 0.0
+) -> Array:
+    """`critical_learning_rate` at the minimizer w [rows, r] of a frame (second [r], factor [q, r])."""
+    return _critical(w, lambda u: u * second, lambda u: (u @ factor.T) @ factor, embed_dim, weight_decay)
+
+
+def _critical(
+    w: Array, by_second: Callable[[Array], Array], by_positive: Callable[[Array], Array], embed_dim: int | Array,
+    weight_decay: float | Array,
+) -> Array:
+    weighted = by_second(w)
+    inner = weighted @ w.T
+    parameters = jnp.arange(w.shape[0])[:, None] < embed_dim
+
+    def hessian(u: Array) -> Array:
+        cross = u @ weighted.T
+        curved = 4 * (cross @ weighted + cross.T @ weighted + inner @ by_second(u))
+        return jnp.where(parameters, curved - 4 * by_positive(u) + 2 * weight_decay * u, 0)
+
+    def improve(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        u, value, _, turn = state
+        v = hessian(u)
+        return v / jnp.maximum(jnp.linalg.norm(v), jnp.finfo(v.dtype).tiny), jnp.sum(u * v), value, turn + 1
+
+    def unsettled(state: tuple[Array, Array, Array, Array]) -> Array:
+        _, value, before, turn = state
+        return (turn < 20_000) & ((turn < 50) | (jnp.abs(value - before) > 4 * jnp.finfo(w.dtype).eps * jnp.abs(value)))
+
+    first = jnp.where(parameters, jax.random.normal(jax.random.key(0), w.shape, jnp.float32).astype(w.dtype), 0)
+    begin = (first / jnp.linalg.norm(first), jnp.zeros((), w.dtype), jnp.full((), jnp.inf, w.dtype), jnp.int32(0))
+    return 2 / lax.while_loop(unsettled, improve, begin)[1]
+
+
+def commuting_critical_learning_rate(second: Array, shared: Array, embed_dim: int, weight_decay: float | Array = 0.0) -> Array:
+    """`critical_learning_rate` in closed form when M and P are diagonal in one basis.
+
+        lambda_max = max of 8 c_j, 4 (a_j m_k + a_k m_j) over learned j, k and of 4 m_k (a_j - a_k) over learned j, unlearned k
+
+    Args:
+        second: eigenvalues m [D] > 0. shared: eigenvalues c of P [D], in the same order. embed_dim: p.
+        weight_decay: replaces c by c - weight_decay/2.
+
+    Returns:
+        Scalar. Source: derived here: the Hessian at the minimizer splits into 1 x 1 and 2 x 2 blocks; an output
+        dimension to spare acts like one learned with a_j = 0.
+    """
+    shared = shared - jnp.asarray(weight_decay) / 2
+    agreement = shared / second
+    rank = jnp.argsort(jnp.argsort(-agreement))
+    learned = (rank < embed_dim) & (agreement > 0)
+    occupied = jnp.where(learned, agreement, 0)
+    pair = learned[:, None] & learned
+    mixed = 4 * (agreement[:, None] * second + agreement * second[:, None])
+    spare = jnp.sum(learned) < embed_dim
+    strongest = jnp.max(occupied)
+    candidates = jnp.concatenate([
+        jnp.where(pair, mixed, 0).ravel(),
+        jnp.where(learned, 0, 4 * second * (strongest - agreement)),
+        jnp.where(learned | ~spare, 0, -4 * shared),
+    ])
+    return 2 / jnp.max(candidates)
