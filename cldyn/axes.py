@@ -38,6 +38,7 @@ def fields_of(*owners: type) -> list[str]:
 
 def grid_of(experiment: Experiment, axes: Sequence[Group]) -> Grid:
     """The grid of checked axes; ValueError with one line for what makes no sense."""
+    check(experiment)
     of_data = [] if isinstance(experiment.problem.data, Views) else fields_of(Problem, FeatureModel)
     allowed = of_data + fields_of(Training)
     seen: set[str] = set()

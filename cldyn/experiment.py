@@ -103,11 +103,15 @@ def check_steps(record_at: Sequence[int]) -> np.ndarray:
 
 def check(experiment: Experiment) -> None:
     """Raise ValueError with one line naming field, value and what is allowed, if anything makes no sense."""
-    problem, training = experiment.problem, experiment.training
 
     def require(good: Any, name: str, value: Any, allowed: str) -> None:
         if not good:
             raise ValueError(f"{name}: {' '.join(repr(value).split())}, allowed is {allowed}")
+
+    require(isinstance(experiment, Experiment), "experiment", experiment, "an Experiment(problem, training)")
+    problem, training = experiment.problem, experiment.training
+    require(isinstance(problem, Problem), "problem", problem, "a Problem")
+    require(isinstance(training, Training), "training", training, "a Training")
 
     def number(name: str, good: Any, allowed: str) -> None:
         value = getattr(training, name)

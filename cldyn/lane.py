@@ -235,6 +235,8 @@ def run(experiment: Experiment, record_at: Sequence[int], *, measure: Sequence[s
 def structure_of(experiment: Experiment, measure: Sequence[str], embed_dim: Any = None, weight_decay: Any = None) -> Structure:
     """Static side of an experiment, or of lanes with these values."""
     training, problem = experiment.training, experiment.problem
+    if isinstance(measure, str):
+        raise ValueError(f"measure: {measure!r}, allowed is a list of names")
     rows = int(np.max(training.embed_dim if embed_dim is None else embed_dim))
     decays = bool(np.any(np.asarray(training.weight_decay if weight_decay is None else weight_decay) != 0))
     for name in measure:

@@ -256,7 +256,7 @@ def _dataset(experiment: Experiment, grid: Grid, steps: np.ndarray | None, recor
     for name, value in records.items():
         time = () if name in _NUMBERS or steps is None else ("step",)
         inner = (*time, *_DIMS.get(name, ()))
-        array = xr.DataArray(value.reshape(*shape, *value.shape[2:]), dims=(*order, *inner))
+        array = xr.DataArray(value.reshape((*shape, *value.shape[2:])), dims=(*order, *inner))
         long_name, units = _NUMBERS[name] if name in _NUMBERS else (MEASURES[name], "1")
         out[name] = array.transpose(*user_order, *inner).assign_attrs(long_name=long_name, units=units)
     dataset = xr.Dataset(out, attrs={"experiment": describe(experiment)})
@@ -264,11 +264,11 @@ def _dataset(experiment: Experiment, grid: Grid, steps: np.ndarray | None, recor
         dataset = dataset.assign_coords(step=("step", steps, {"long_name": "training step", "units": "steps"}))
     for name, group, _ in grid.dims:
         for field, values in group.items():
-            labels = [str(value) if isinstance(value, tuple) else value for value in values]
+            labels = np.array([str(value) for value in values], object) if isinstance(values[0], tuple) else values
             dataset = dataset.assign_coords({field: (name, labels, {"long_name": field.replace("_", " "), "units": "1"})})
     if "feature" in dataset.dims:
         named = [] if isinstance(experiment.problem.data, Views) else ["class", "subclass"]
         count = dataset.sizes["feature"] - len(named)
         names = named + [f"{'irrelevant' if named else 'feature'}_{j + 1}" for j in range(count)]
-        dataset = dataset.assign_coords(feature=names)
+        dataset = dataset.assign_coords(feature=np.array(names, object))
     return dataset

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import xarray as xr
 
 
@@ -23,8 +22,6 @@ def save(path: Path, datasets: Mapping[str, xr.Dataset]) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         for group, dataset in sorted(datasets.items()):
-            named = {name: list(map(str, dataset[name].values)) for name in dataset.coords if dataset[name].dtype.kind == "U"}
-            dataset = dataset.assign_coords({name: np.array(labels, object) for name, labels in named.items()})
             dataset.to_zarr(scratch / "new", group=group or None, mode="a" if group else "w", zarr_format=3, consolidated=False)
         if path.exists():
             os.rename(path, scratch / "old")

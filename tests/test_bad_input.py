@@ -5,7 +5,8 @@ import jax
 import numpy as np
 import pytest
 
-from cldyn.data import FeatureModel, sample, views
+from cldyn import theory
+from cldyn.data import FeatureModel, sample, sample_test, views
 from cldyn.experiment import Experiment, Problem, Training
 from cldyn.lane import predict, run
 from cldyn.lanes import sweep
@@ -135,7 +136,7 @@ def test_record_steps_are_refused(door, steps):
 
 @pytest.mark.parametrize("measures", [["accuracy"], ["loss", "Loss"], "loss", [None]])
 def test_unknown_measure_is_refused(measures):
-    wrong = "l" if measures == "loss" else measures[-1]
+    wrong = measures if isinstance(measures, str) else measures[-1]
     refused("measure", lambda: run(SMALL, [0], measure=measures), wrong)
     refused("measure", lambda: sweep(SMALL, [{"seed": [0]}], [0], measure=measures), wrong)
 
@@ -191,3 +192,22 @@ def test_field_of_a_model_is_no_axis_of_own_arrays():
 @pytest.mark.parametrize("steps", [[-1.0], [NAN], 3.0, [[1.0]]])
 def test_steps_of_a_prediction_are_refused(steps):
     refused("steps", lambda: predict(SMALL, steps), steps)
+
+
+@pytest.mark.parametrize("name", ["experiment", "problem", "training"])
+def test_things_in_the_wrong_place_are_refused(name):
+    wrong = {"experiment": SMALL.problem, "problem": Experiment(SMALL.training), "training": Experiment(SMALL.problem, SMALL.problem)}[name]
+    for call in (lambda: run(wrong, [0]), lambda: predict(wrong), lambda: sweep(wrong, [{"seed": [0]}], [0])):
+        refused(name, call)
+
+
+def test_a_test_sample_of_a_bad_model_is_refused():
+    refused("noise", lambda: sample_test(jax.random.key(0), FeatureModel(noise=-1.0), 10), -1.0)
+    refused("n", lambda: sample_test(jax.random.key(0), FeatureModel(), 0), 0)
+
+
+@pytest.mark.parametrize("predicted", [theory.minimizer, theory.critical_learning_rate])
+def test_moments_that_do_not_fit_are_refused(predicted):
+    refused("second, positive", lambda: predicted(np.eye(3), np.eye(2), 1))
+    refused("second, positive", lambda: predicted(np.ones(3), np.ones(3), 1))
+    refused("embed_dim", lambda: predicted(np.eye(3), np.eye(3), 0), 0)

@@ -46,7 +46,8 @@ def test_a_folder_with_something_else_is_not_overwritten(tmp_path):
 
 
 def test_store_returns_what_was_saved(tmp_path):
-    root = xr.Dataset({"a": (("seed", "feature"), np.eye(2))}, coords={"feature": ["class", "subclass"]}, attrs={"experiment": "{}"})
+    features = np.array(["class", "subclass"], object)
+    root = xr.Dataset({"a": (("seed", "feature"), np.eye(2))}, coords={"feature": features}, attrs={"experiment": "{}"})
     for _ in range(2):  # the second replaces the first
         store.save(tmp_path / "s.zarr", {"": root, "other": root * 2})
     np.testing.assert_array_equal(store.load(tmp_path / "s.zarr").a, np.eye(2))

@@ -172,3 +172,8 @@ def test_a_dataset_names_and_explains_everything():
         assert name in ("feature",) or {"long_name", "units"} <= set(array.attrs), name
     assert json.loads(dataset.attrs["experiment"])["problem"]["data"]["irrelevant_strength"] == [1.5, 0.5]
     assert dataset.class_gap.dtype == np.float32
+
+
+def test_a_sweep_without_axes_is_one_lane():
+    dataset = cldyn.sweep(SMALL, [], CUT, progress=False)
+    np.testing.assert_allclose(dataset.loss, cldyn.run(SMALL, CUT).records["loss"], rtol=1e-9, atol=1e-12)

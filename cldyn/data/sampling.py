@@ -34,9 +34,7 @@ def sample(
     Raises:
         ValueError: numbers of the model that make no sense, or n not a multiple of 4 when balanced.
     """
-    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(model)):
-        check_model(model)
-    check_sizes(model, n, m, balanced)
+    _refuse(model, n, m, balanced)
     dtype = dtype or jnp.result_type(float)
     codes_key, keep_key, noise_key, rotation_key, _ = jax.random.split(key, 5)
     codes = _balanced_codes(codes_key, model, n) if balanced else _iid_codes(codes_key, model, n)
@@ -58,7 +56,11 @@ def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -
 
     Returns:
         Views with x [n, 1, d].
+
+    Raises:
+        ValueError: as `sample`.
     """
+    _refuse(model, n, 1, False)
     dtype = dtype or jnp.result_type(float)
     _, _, _, rotation_key, test_key = jax.random.split(key, 5)
     codes_key, noise_key = jax.random.split(test_key)
@@ -72,6 +74,12 @@ def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -
     directions = _rotate(mirrors, jnp.eye(model.features, model.d, dtype=dtype))
     x = _rotate(mirrors, jnp.concatenate([signal, noise], axis=-1))
     return Views(x[:, None], codes[:, 0], codes[:, 1], codes[:, 2:], directions)
+
+
+def _refuse(model: FeatureModel, n: int, m: int, balanced: bool) -> None:
+    if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(model)):
+        check_model(model)
+    check_sizes(model, n, m, balanced)
 
 
 # --- codes -----------------------------------------------------------------------------------------------------------

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from cldyn.data import is_whole
+
 _TIE = 1e-8
 
 
@@ -25,10 +27,14 @@ def minimizer(
         [rows, D], rows by descending agreement, those from embed_dim on zero. Where the cut at p runs through a tie
         (agreements within 1e-8), the directions of largest variance are taken; if those tie again, some of them.
 
+    Raises:
+        ValueError: M and P that are not square and alike, embed_dim below 1, rows missing where they are required.
+
     Source: derived here. L = |M^{1/2} W^T W M^{1/2} - A|^2 + const, so Eckart-Young picks the top eigenpairs of A; the
     norm tr(q^T M^{-1} q) is then least on the bottom eigenvectors of M^{-1} in the tied space.
     """
     rows = static_rows(embed_dim, rows)
+    second, positive = square(second, positive)
     values, basis = jnp.linalg.eigh(second)
     floor = values.size * jnp.finfo(values.dtype).eps * values[-1]
     inverse = jnp.where(values > floor, 1 / jnp.where(values > floor, values, 1), 0)
@@ -56,11 +62,21 @@ def frame_minimizer(
 
 def static_rows(embed_dim: int | Array, rows: int | None) -> int:
     """Rows of a result, which a traced embed_dim cannot tell."""
-    if rows is None:
-        if isinstance(embed_dim, jax.core.Tracer):
+    if isinstance(embed_dim, jax.core.Tracer):
+        if rows is None:
             raise ValueError("rows: None, allowed is a whole number >= embed_dim when embed_dim is traced")
-        rows = int(embed_dim)
-    return rows
+        return rows
+    if not (is_whole(embed_dim) and embed_dim >= 1):
+        raise ValueError(f"embed_dim: {embed_dim!r}, allowed is a whole number >= 1")
+    return int(embed_dim) if rows is None else rows
+
+
+def square(second: Array, positive: Array) -> tuple[Array, Array]:
+    """M and P as arrays, refused unless both are [D, D]."""
+    second, positive = jnp.asarray(second), jnp.asarray(positive)
+    if second.ndim != 2 or second.shape[0] != second.shape[1] or second.shape != positive.shape:
+        raise ValueError(f"second, positive: shapes {second.shape}, {positive.shape}, allowed is [D, D] for both")
+    return second, positive
 
 
 def _dense_agreement(shared: Array, inverse: Array) -> tuple[Array, Array]:

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cldyn.theory.minimizers import minimizer, static_rows
+from cldyn.theory.minimizers import minimizer, square, static_rows
 
 
 def critical_learning_rate(
@@ -22,9 +22,13 @@ def critical_learning_rate(
     Returns:
         Scalar, by power iteration on Hessian-vector products.
 
+    Raises:
+        ValueError: as `minimizer`.
+
     Source: linear stability of gradient descent at a minimum. From a small start it may need a smaller step.
     """
     rows = static_rows(embed_dim, rows)
+    second, positive = square(second, positive)
     w = minimizer(second, positive, embed_dim, weight_decay, rows=rows)
     return _critical(w, lambda u: u @ second, lambda u: u @ positive, embed_dim, weight_decay)
 
