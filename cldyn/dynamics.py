@@ -74,3 +74,27 @@ def simulate(
 
     state, records = lax.scan(until, state, jnp.asarray(record_at, jnp.int32))
     return Trajectory(records, state)
+
+
+def runge_kutta(gradient: Callable[[Any, Array], Any], step: Any) -> Callable[[Any, Array], Any]:
+    """The slope with which a plain gradient step follows gradient flow, dw/dt = -gradient(w).
+
+        (k_1 + 2 k_2 + 2 k_3 + k_4)/6,   k_1 = g(w), k_2 = g(w - h k_1/2), k_3 = g(w - h k_2/2), k_4 = g(w - h k_3)
+
+    Args:
+        gradient: (params, key) -> gradients. step: h, the learning rate of the optimizer and the flow time of a step.
+
+    Returns:
+        A function like `gradient`. Source: the classical method of order four (Hairer, Norsett and Wanner 1993).
+    """
+
+    def slope(params: Any, key: Array) -> Any:
+        def ahead(share: float, k: Any) -> Any:
+            return gradient(jax.tree.map(lambda p, g: p - share * step * g, params, k), key)
+
+        first = gradient(params, key)
+        second = ahead(0.5, first)
+        third = ahead(0.5, second)
+        return jax.tree.map(lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, first, second, third, ahead(1.0, third))
+
+    return slope

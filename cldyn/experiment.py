@@ -47,14 +47,15 @@ class Training:
     Args:
         loss: "scl", "ucl" or "joint" = beta scl + (1 - beta) ucl. beta: in [0, 1], used by joint alone.
         learning_rate: step size > 0, a number, or a fraction of the lane's critical one if `learning_rate_unit` is "critical".
-        optimizer: "gd", or "momentum" with `momentum` in [0, 1).
+        optimizer: "gd", "momentum" with `momentum` in [0, 1), or "flow": gradient flow, each step one of Runge-Kutta over
+            learning_rate units of time.
         weight_decay: lambda >= 0 of lambda |W|^2, bias included. init_scale: standard deviation of the entries of W_0.
         embed_dim: p >= 1. seed: of the initialization.
     """
 
     loss: Literal["scl", "ucl", "joint"] = static("scl")
     learning_rate_unit: Literal["absolute", "critical"] = static("absolute")
-    optimizer: Literal["gd", "momentum"] = static("gd")
+    optimizer: Literal["gd", "momentum", "flow"] = static("gd")
     beta: float = 0.5
     learning_rate: float = 0.05
     momentum: float = 0.9
@@ -121,7 +122,7 @@ def check(experiment: Experiment) -> None:
         require(isinstance(getattr(problem, name), bool), name, getattr(problem, name), "True or False")
     choices: tuple[tuple[Any, str, tuple[str, ...]], ...]
     choices = ((problem, "precision", ("float32", "float64")), (training, "loss", ("scl", "ucl", "joint")))
-    choices += ((training, "learning_rate_unit", ("absolute", "critical")), (training, "optimizer", ("gd", "momentum")))
+    choices += ((training, "learning_rate_unit", ("absolute", "critical")), (training, "optimizer", ("gd", "momentum", "flow")))
     for owner, name, allowed in choices:
         require(getattr(owner, name) in allowed, name, getattr(owner, name), f"one of {allowed}")
     for owner, name, least in ((problem, "test_size", 1), (problem, "data_seed", 0), (training, "seed", 0), (training, "embed_dim", 1)):

@@ -21,8 +21,8 @@ from cldyn import lane as lab
 from cldyn.axes import Grid, Group, fields_of, grid_of, replaced
 from cldyn.data import Views
 from cldyn.experiment import Experiment, Problem, Training, cast, check_steps, describe, numerics
-from cldyn.lane import DEFAULT_MEASURES, Prepared, Structure, Target
-from cldyn.measures import MEASURES
+from cldyn.lane import Prepared, Structure, Target
+from cldyn.measures import EXACT, MEASURES, TEST
 
 _CACHE = 128 * 1024  # bytes of parameters in a block: what fits a core's cache with its gradient and moments
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
@@ -32,7 +32,7 @@ def sweep(
     axes: Sequence[Group],
     record_at: Sequence[int],
     *,
-    measure: Sequence[str] = DEFAULT_MEASURES,
+    measure: Sequence[str] = EXACT,
     progress: bool = True,
 ) -> xr.Dataset:
     """Run many lanes in one compilation.
@@ -180,6 +180,7 @@ class _Batch:
         fits = max(2, min(1024, _CACHE // (self.structure.rows * reach * size)))
         fits = 2 ** int(math.log2(fits))
         inputs = wide * wide if problem.population else shape[0] * shape[1] * wide
+        inputs += problem.test_size * wide if TEST & {*self.structure.measures} else 0
         roomy = max(1, _MEMORY // (8 * size * inputs))
         self.lanes = min(fits, self.counts[1])
         self.together = min(max(1, fits // self.lanes), self.counts[0], roomy)

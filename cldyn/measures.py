@@ -14,8 +14,24 @@ MEASURES = {
     "loss": "training loss, with weight_decay |W|^2",
     "excess_loss": "loss above its global minimum",
     "distance": "relative distance of W^T W to the minimum-norm minimizer, on the range of the data",
+    "train_class_gap": "distance between class means of the training rows",
+    "train_subclass_gap": "distance between subclass means of the training rows",
+    "train_class_variance": "variance of the training rows within classes",
+    "train_subclass_variance": "variance of the training rows within subclasses of a class",
+    "test_class_variance": "variance of the test sample within classes",
+    "test_subclass_variance": "variance of the test sample within subclasses of a class",
+    "class_accuracy": "test accuracy of a linear probe for the class",
+    "subclass_accuracy": "test accuracy of a linear probe for the subclass",
+    "effective_rank": "effective rank of the centred embeddings of the training rows",
     "embeddings": "embeddings of the test sample",
 }
+# What needs training rows or a test sample; everything else is exact.
+TEST = {"test_class_variance", "test_subclass_variance", "class_accuracy", "subclass_accuracy", "embeddings"}
+TRAIN = {
+    "train_class_gap", "train_subclass_gap", "train_class_variance", "train_subclass_variance", "class_accuracy", "subclass_accuracy",
+    "effective_rank",
+}
+EXACT = tuple(name for name in MEASURES if name not in TEST | TRAIN)
 
 
 def feature_norms(directions: Array) -> Array:
@@ -32,16 +48,30 @@ def feature_norms(directions: Array) -> Array:
     return jnp.linalg.norm(directions, axis=-1)
 
 
-def gap(contrasts: Array) -> Array:
+def gap(differences: Array) -> Array:
     """Root mean square distance between group means; the plain distance for two groups.
 
     Args:
-        contrasts: embeddings of the differences between group means, one for each pair of groups [..., pairs, p].
+        differences: `contrasts` of embeddings, or embeddings of the contrasts of inputs [..., pairs, p].
 
     Returns:
         [...]. NaN where there is one group alone. Source: derived here; 2 phi_j |W v_j| for a linear encoder.
     """
-    return jnp.sqrt(jnp.mean(jnp.sum(contrasts**2, axis=-1), axis=-1))
+    return jnp.sqrt(jnp.mean(jnp.sum(differences**2, axis=-1), axis=-1))
+
+
+def contrasts(embeddings: Array, member: Array) -> Array:
+    """Differences between the means of every two groups.
+
+    Args:
+        embeddings: [N, p]. member: one-hot groups [groups, N].
+
+    Returns:
+        [pairs, p]; NaN where a group is empty.
+    """
+    centres = member @ embeddings / member.sum(axis=1, keepdims=True)
+    first, second = np.triu_indices(member.shape[0], 1)
+    return centres[first] - centres[second]
 
 
 def gram_distance(w: Array, limit: Array) -> Array:
@@ -73,6 +103,91 @@ def gram_distance(w: Array, limit: Array) -> Array:
     kernel = jnp.block([[none, half, none], [half, none, none], [none, none, o @ o.T - 2 * half]])
     product = kernel @ (rows @ rows.T)
     return jnp.sqrt(jnp.maximum(jnp.sum(product * product.T), 0)) / jnp.linalg.norm(limit @ limit.T)
+
+
+def within_variance(embeddings: Array, member: Array) -> Array:
+    """Mean squared distance to the mean of one's group.
+
+        sum_g sum_{i in g} |f_i - f_g|^2/N
+
+    Args:
+        embeddings: [N, p]. member: one-hot groups [groups, N]; a group may be empty.
+
+    Returns:
+        Scalar. Source: the within-class variability of neural collapse (Papyan, Han and Donoho 2020), not normalized.
+    """
+    count = member.sum(axis=1, keepdims=True)
+    centres = member @ embeddings / jnp.maximum(count, 1)
+    return jnp.mean(jnp.sum((embeddings - member.T @ centres) ** 2, axis=1))
+
+
+def probe_accuracy(train: Array, train_sign: Array, test: Array, test_sign: Array) -> Array:
+    """Share of test examples whose sign a linear probe tells.
+
+        a, b = argmin mean (a.f + b - sign)^2 + 1e-6 v |a|^2,   v the mean variance of the coordinates that vary;   sign(a.f + b)
+
+    Args:
+        train: embeddings the probe is fitted on [N, p]. test: embeddings it is scored on [s, p]. Signs: -1 or +1.
+
+    Returns:
+        Scalar in [0, 1]; an embedding that is constant tells nothing, 1/2.
+
+    Source: the linear evaluation of Xue et al. (2023), by least squares.
+    """
+    centre, level = train.mean(axis=0), train_sign.mean()
+    apart = train - centre
+    covariance = apart.T @ apart / train.shape[0]
+    variance = jnp.diag(covariance)
+    ridge = 1e-6 * jnp.sum(variance) / jnp.maximum(jnp.sum(variance > 0), 1)
+    ridge = jnp.where(ridge > 0, ridge, 1)
+    slope = _solve(covariance + ridge * jnp.eye(variance.size, dtype=train.dtype), apart.T @ (train_sign - level) / train.shape[0])
+    score = ((test - centre) @ slope + level) * test_sign
+    return jnp.mean((score > 0) + 0.5 * (score == 0))
+
+
+def effective_rank(embeddings: Array) -> Array:
+    """Effective number of dimensions that embeddings fill.
+
+        exp(-sum_k q_k ln q_k),   q_k = s_k^2/sum s^2, s the singular values of the centred embeddings
+
+    Args:
+        embeddings: [N, p].
+
+    Returns:
+        Scalar in [1, p]. Source: Roy and Vetterli (2007), of squared singular values.
+    """
+    apart = embeddings - embeddings.mean(axis=0)
+    share = _eigenvalues(apart.T @ apart)
+    share = jnp.maximum(share, 0) / jnp.sum(share)
+    return jnp.exp(-jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1)), 0)))
+
+
+def _solve(matrix: Array, right: Array) -> Array:
+    """Solution for a positive matrix [p, p] by Gauss-Jordan elimination: no LAPACK inside lanes, where its calls can block each other."""
+
+    def eliminate(k: Array, table: Array) -> Array:
+        pivot = table[k] / table[k, k]
+        return (table - table[:, k, None] * pivot).at[k].set(pivot)
+
+    return lax.fori_loop(0, matrix.shape[0], eliminate, jnp.concatenate([matrix, right[:, None]], axis=1))[:, -1]
+
+
+def _eigenvalues(matrix: Array) -> Array:
+    """Eigenvalues of a symmetric matrix [p, p] by Jacobi's cyclic rotations (Golub and Van Loan), for the same reason."""
+    p = matrix.shape[0]
+    first, second = jnp.array([(i, j) for i in range(p) for j in range(i + 1, p)], jnp.int32).reshape(-1, 2).T
+
+    def rotate(turn: Array, a: Array) -> Array:
+        i, j = first[turn % first.size], second[turn % first.size]
+        apart = a[j, j] - a[i, i]
+        angle = 0.5 * jnp.arctan2(jnp.where(apart < 0, -2, 2) * a[i, j], jnp.abs(apart))  # the smaller of two, which converges
+        c, s = jnp.cos(angle), jnp.sin(angle)
+        rows = a[jnp.array([i, j])]
+        a = a.at[i].set(c * rows[0] - s * rows[1]).at[j].set(s * rows[0] + c * rows[1])
+        columns = a[:, jnp.array([i, j])]
+        return a.at[:, i].set(c * columns[:, 0] - s * columns[:, 1]).at[:, j].set(s * columns[:, 0] + c * columns[:, 1])
+
+    return jnp.diag(lax.fori_loop(0, 8 * first.size, rotate, matrix)) if p > 1 else jnp.diag(matrix)
 
 
 class Phases(NamedTuple):

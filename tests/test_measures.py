@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cldyn.measures import feature_norms, gap, gram_distance, phases
+from cldyn.measures import contrasts, effective_rank, feature_norms, gap, gram_distance, phases, probe_accuracy, within_variance
 
 SEEDS = st.integers(0, 2**31 - 1)
 
@@ -123,3 +123,51 @@ def test_phases_of_curves_that_diverge():
         assert getattr(cut, name) == getattr(whole, name)
     assert cut.decay_rate == pytest.approx(DOWN, rel=1e-10) and cut.decay_to == rise_and_fall()[150]
     assert np.isnan(none).all()
+
+
+def groups_of(rng, n=40):
+    label, subclass = np.sign(rng.normal(size=(2, n)))
+    return label, subclass, np.stack([label < 0, label > 0]).astype(float), np.stack([subclass < 0, subclass > 0]).astype(float)
+
+
+@given(seed=SEEDS, p=st.integers(1, 5))
+def test_variances_and_contrasts_equal_loops(seed, p):
+    rng = np.random.default_rng(seed)
+    label, _, classes, _ = groups_of(rng)
+    f = rng.normal(size=(40, p))
+    centre = {c: f[label == c].mean(axis=0) for c in (-1, 1)}
+    expected = np.mean([np.sum((x - centre[c]) ** 2) for x, c in zip(f, label, strict=True)])
+    assert float(within_variance(f, classes)) == pytest.approx(expected, rel=1e-12)
+    np.testing.assert_allclose(contrasts(f, classes), [centre[-1] - centre[1]], rtol=1e-10)
+    three = np.concatenate([classes, np.zeros((1, 40))])
+    assert float(within_variance(f, three)) == pytest.approx(expected, rel=1e-12)
+
+
+@given(seed=SEEDS, p=st.integers(1, 6), zero=st.booleans())
+def test_probe_accuracy_is_that_of_least_squares(seed, p, zero):
+    rng = np.random.default_rng(seed)
+    sign = np.sign(rng.normal(size=60))
+    f = rng.normal(size=(60, p)) * rng.uniform(0.1, 3, p) + 0.7 * sign[:, None] + 2
+    test, test_sign = f[30:] + rng.normal(size=(30, p)), sign[30:]
+    ridge = 1e-6 * np.mean(np.var(f[:30], axis=0))
+    apart = f[:30] - f[:30].mean(axis=0)
+    slope = np.linalg.solve(apart.T @ apart / 30 + ridge * np.eye(p), apart.T @ sign[:30] / 30)
+    score = (test - f[:30].mean(axis=0)) @ slope + sign[:30].mean()
+    pad = np.zeros((30, 2 * zero))
+    found = probe_accuracy(np.hstack([f[:30], pad]), sign[:30], np.hstack([test, pad]), test_sign)
+    assert float(found) == pytest.approx(np.mean(score * test_sign > 0), abs=1e-12)
+
+
+def test_probe_of_a_constant_tells_nothing():
+    sign = np.array([-1.0, 1, -1, 1])
+    assert float(probe_accuracy(np.ones((4, 2)), sign, np.ones((4, 2)), sign)) == 0.5
+
+
+@given(seed=SEEDS, p=st.sampled_from([1, 2, 5, 17]), zero=st.booleans())
+def test_effective_rank_is_the_entropy_of_singular_values(seed, p, zero):
+    rng = np.random.default_rng(seed)
+    f = rng.normal(size=(30, p)) @ np.diag(np.geomspace(1, 10.0 ** -rng.integers(0, 5), p)) @ rng.normal(size=(p, p)) + 3
+    values = np.linalg.svd(f - f.mean(axis=0), compute_uv=False) ** 2
+    share = values / values.sum()
+    expected = np.exp(-np.sum(share * np.log(share)))
+    assert float(effective_rank(np.hstack([f, np.zeros((30, 3 * zero))]))) == pytest.approx(expected, rel=1e-8)

@@ -177,3 +177,60 @@ def test_a_dataset_names_and_explains_everything():
 def test_a_sweep_without_axes_is_one_lane():
     dataset = cldyn.sweep(SMALL, [], CUT, progress=False)
     np.testing.assert_allclose(dataset.loss, cldyn.run(SMALL, CUT).records["loss"], rtol=1e-9, atol=1e-12)
+
+
+def test_gradient_flow_is_of_order_four():
+    ends = []
+    for steps in (80, 160, 320, 2560):
+        training = replace(SMALL.training, optimizer="flow", learning_rate=2 / steps, weight_decay=0.05, init_scale=0.1)
+        ends.append(cldyn.run(Experiment(SMALL.problem, training), [0, steps]).weights)
+    errors = [np.abs(end - ends[-1]).max() for end in ends[:-1]]
+    np.testing.assert_allclose(np.log2(np.divide(errors[:-1], errors[1:])), 4, atol=0.4)
+    fine = Experiment(SMALL.problem, replace(SMALL.training, learning_rate=2 / 64_000, weight_decay=0.05, init_scale=0.1))
+    np.testing.assert_allclose(cldyn.run(fine, [0, 64_000]).weights, ends[-1], atol=3e-4)
+
+
+def test_early_flow_is_predicted():
+    experiment = Experiment(SMALL.problem, replace(SMALL.training, optimizer="flow", init_scale=1e-6, weight_decay=0.1))
+    run, known = cldyn.run(experiment, [0, 20, 40]), cldyn.predict(experiment, [0, 20, 40])
+    np.testing.assert_allclose(run.records["feature_norms"], known.records["feature_norms"], rtol=1e-4)
+
+
+def test_sampled_measures_are_those_of_the_raw_embeddings():
+    problem = replace(SMALL.problem, n=16, test_size=50)
+    names = [*cldyn.measures.TRAIN, *cldyn.measures.TEST]
+    run = cldyn.run(Experiment(problem, SMALL.training), [0, 200], measure=names)
+    key = jax.random.key(problem.data_seed)
+    train, test = cldyn.sample(key, MODEL, 16, 2), cldyn.sample_test(key, MODEL, 50)
+
+    def embed(views):
+        rows = np.asarray(views.x).reshape(-1, MODEL.d)
+        return rows @ run.weights[:, :-1].T + run.weights[:, -1]
+
+    f, g = embed(train), embed(test)
+    label, subclass = np.repeat(train.label, 2), np.repeat(train.subclass, 2)
+    cell = [f[(label == c) & (subclass == s)] for c in (-1, 1) for s in (-1, 1)]
+    expected = {
+        "train_class_gap": np.linalg.norm(f[label == 1].mean(axis=0) - f[label == -1].mean(axis=0)),
+        "train_subclass_gap": np.linalg.norm(f[subclass == 1].mean(axis=0) - f[subclass == -1].mean(axis=0)),
+        "train_subclass_variance": sum(np.sum((part - part.mean(axis=0)) ** 2) for part in cell) / len(f),
+        "train_class_variance": sum(np.sum((f[label == c] - f[label == c].mean(axis=0)) ** 2) for c in (-1, 1)) / len(f),
+        "test_class_variance": sum(np.sum((g[test.label == c] - g[test.label == c].mean(axis=0)) ** 2) for c in (-1, 1)) / len(g),
+        "class_accuracy": cldyn.measures.probe_accuracy(f, label.astype(float), g, np.asarray(test.label, float)),
+        "subclass_accuracy": cldyn.measures.probe_accuracy(f, subclass.astype(float), g, np.asarray(test.subclass, float)),
+        "effective_rank": cldyn.measures.effective_rank(f),
+        "embeddings": g,
+    }
+    for name, value in expected.items():
+        np.testing.assert_allclose(run.records[name][-1], value, rtol=1e-8, atol=1e-12, err_msg=name)
+
+
+def test_loss_with_weight_decay_is_least_at_the_predicted_limit():
+    experiment = Experiment(SMALL.problem, replace(SMALL.training, weight_decay=0.1, init_scale=0.1, learning_rate=0.05))
+    end, limit = cldyn.run(experiment, [0, 4000]), cldyn.predict(experiment)
+    views = cldyn.sample(jax.random.key(0), MODEL, 8, 2)
+    rows = np.concatenate([np.asarray(views.x).reshape(16, -1), np.ones((16, 1))], axis=1)
+    raw = losses.spectral(rows @ end.weights.T, *losses.pair_weights(views.label, 2, "scl")) + 0.1 * np.sum(end.weights**2)
+    assert end.records["loss"][-1] == pytest.approx(float(raw), rel=1e-10)
+    assert limit.records["loss"][0] == pytest.approx(float(raw), rel=1e-8)
+    assert abs(limit.records["excess_loss"][0]) < 1e-12 and abs(end.records["excess_loss"][-1]) < 1e-8

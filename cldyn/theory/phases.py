@@ -9,28 +9,34 @@ from jax import Array, lax
 from cldyn.data import FeatureModel
 
 
-def early_growth(start: Array, factor: Array, learning_rate: float | Array, steps: Array, weight_decay: float | Array = 0.0) -> Array:
+def early_growth(
+    start: Array, factor: Array, learning_rate: float | Array, steps: Array, weight_decay: float | Array = 0.0, *, flow: bool = False
+) -> Array:
     """The encoder while it is small, by gradient descent on the quadratic part of the loss.
 
-        W_t = W_0 (I + 4 eta (P - weight_decay/2 I))^t
+        W_t = W_0 (I + 4 eta (P - weight_decay/2 I))^t,   by gradient flow W_0 exp(4 eta t (P - weight_decay/2 I))
 
     Args:
         start: W_0 [p, r]. factor: C [q, r] with P = C^T C. learning_rate: eta. steps: [t], may be fractional.
+        flow: whether a step is eta of flow time.
 
     Returns:
         [t, p, r]. Source: the linear early phase of Xue et al. (2023); the exact discrete form is ours.
     """
-    base, modes, growth = _growth(start, factor, learning_rate, weight_decay)
+    base, modes, growth = _growth(start, factor, learning_rate, weight_decay, flow)
     powers = _powers(growth, steps)
     return base * powers[:, -1, None, None] + jnp.einsum("tk,pk,kr->tpr", powers[:, :-1], *modes)
 
 
-def _growth(start: Array, factor: Array, learning_rate: float | Array, decay: float | Array) -> tuple[Array, tuple[Array, Array], Array]:
+def _growth(
+    start: Array, factor: Array, learning_rate: float | Array, decay: float | Array, flow: bool
+) -> tuple[Array, tuple[Array, Array], Array]:
     """Part of the start outside P's range, its parts along P's eigenvectors, and log growth per step of these and of that."""
     _, values, vectors = jnp.linalg.svd(factor, full_matrices=False)
     along = start @ vectors.T
     shared = jnp.append(values**2, 0) - jnp.asarray(decay) / 2
-    return start - along @ vectors, (along, vectors), jnp.log1p(4 * learning_rate * shared)
+    growth = 4 * learning_rate * shared
+    return start - along @ vectors, (along, vectors), growth if flow else jnp.log1p(growth)
 
 
 def _powers(growth: Array, steps: Array) -> Array:
@@ -38,14 +44,14 @@ def _powers(growth: Array, steps: Array) -> Array:
 
 
 def learning_step(
-    start: Array, factor: Array, direction: Array, learning_rate: float | Array, size: float = 0.1
+    start: Array, factor: Array, direction: Array, learning_rate: float | Array, size: float = 0.1, *, flow: bool = False
 ) -> tuple[Array, Array]:
     """When early growth first carries |W v| to a size, and the e-folding time there.
 
         |W_0 (I + 4 eta P)^t v| = size;   for an eigenvector of P: t = ln(size/|W_0 v|)/ln(1 + 4 eta c)
 
     Args:
-        start: W_0 [p, r]. factor: C [q, r]. direction: v [r]. learning_rate: eta. size: threshold.
+        start: W_0 [p, r]. factor: C [q, r]. direction: v [r]. learning_rate: eta. size: threshold. flow: as in `early_growth`.
 
     Returns:
         step and e-folding time 1/ln(1 + 4 eta c) in steps, c the eigenvalue of P that v has most of W_t v in at the crossing;
@@ -53,7 +59,7 @@ def learning_step(
 
     Source: derived here from `early_growth`; bisection of a function that increases once it is above its start.
     """
-    base, (along, vectors), growth = _growth(start, factor, learning_rate, 0.0)
+    base, (along, vectors), growth = _growth(start, factor, learning_rate, 0.0, flow)
     overlap = vectors @ direction
 
     def norm(step: Array) -> Array:

@@ -1,0 +1,117 @@
+"""What theory says of a lane, in the records of its run."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, lax
+
+from cldyn import measures, theory
+from cldyn.data import FeatureModel
+from cldyn.experiment import Experiment, Problem, Training, cast, check, numerics
+from cldyn.lane.observed import inside_of, leave_apart, observe
+from cldyn.lane.prepared import Prepared, prepare
+from cldyn.lane.target import Structure, Target, settle, structure_of, with_step
+from cldyn.lane.training import begin
+
+PREDICTED_MEASURES = tuple(name for name in measures.EXACT if name != "distance")
+
+
+class Prediction(NamedTuple):
+    """records: those of `run` that theory knows at the asked steps [t, ...]: early growth while |W M W^T| < 0.1, then NaN; the
+    minimum-norm minimizer at infinity. learning_step, efold: of each feature [K]. peak_bound: of |W v_2|. unlearning_rate: of |W v_2|
+    per flow time. critical_learning_rate, smallest_second, largest_second: bounds on steps and time, extreme eigenvalues of M on its range."""
+
+    records: dict[str, np.ndarray]
+    learning_step: np.ndarray
+    efold: np.ndarray
+    peak_bound: float
+    unlearning_rate: float
+    critical_learning_rate: float
+    smallest_second: float
+    largest_second: float
+
+
+def forecast(prepared: Prepared, training: Training, target: Target, structure: Structure) -> dict[str, Array]:
+    """What theory says of one lane: the limit in the records of `train`, and the numbers of Prediction."""
+    second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
+    w, outside = begin(prepared, training, structure.rows)
+    directions, flow = prepared.coords["feature_norms"], training.optimizer == "flow"
+
+    def learned(direction: Array) -> tuple[Array, Array]:
+        return theory.learning_step(inside_of(prepared, w), factor, direction, training.learning_rate, flow=flow)
+
+    step, efold = lax.map(learned, directions)
+    bound = theory.peak_bound(second, factor, directions[1]) if directions.shape[0] > 1 else jnp.nan
+    limit = jnp.pad(target.w, ((0, 0), (0, 1)))
+    return {
+        **observe(prepared, training, target, structure.measures, limit, leave_apart(prepared, outside)),
+        "learning_step": step,
+        "efold": efold,
+        "peak_bound": jnp.asarray(bound, second.dtype),
+        "critical_learning_rate": target.critical,
+        "smallest_second": jnp.min(jnp.where(second > 0, second, jnp.inf)),
+        "largest_second": jnp.max(second),
+        "step_size": training.learning_rate,
+    }
+
+
+def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Prediction:
+    """What theory says of a lane, in the records of `run`.
+
+    Args:
+        experiment: what to predict. steps: gradient descent steps, infinity for the minimum-norm minimizer.
+
+    Returns:
+        Prediction; NaN where no closed form is known (momentum, a subclass that is not unlearned, own arrays).
+
+    Raises:
+        ValueError: as `run`.
+    """
+    check(experiment)
+    when = np.asarray(steps, float)
+    if when.ndim != 1 or not (when >= 0).all():
+        raise ValueError(f"steps: {steps!r}, allowed are numbers >= 0, or infinity")
+    structure = structure_of(experiment, PREDICTED_MEASURES)._replace(critical=True)
+    with numerics(experiment.problem.precision):
+        problem, training = cast(experiment.problem, experiment.problem), cast(experiment.training, experiment.problem)
+        finite = when[np.isfinite(when)].astype(experiment.problem.precision)
+        early, known = jax.device_get(_predict(problem, training, finite, structure))
+        rate = float(_unlearning_rate(experiment))
+    records = {}
+    for name in structure.measures:
+        records[name] = np.empty((when.size, *np.shape(known[name])), known[name].dtype)
+        records[name][np.isfinite(when)], records[name][~np.isfinite(when)] = early[name], known[name]
+    numbers = (float(known[name]) for name in ("critical_learning_rate", "smallest_second", "largest_second"))
+    return Prediction(records, known["learning_step"], known["efold"], float(known["peak_bound"]), rate, *numbers)
+
+
+def _unlearning_rate(experiment: Experiment) -> Any:
+    model, training, problem = experiment.problem.data, experiment.training, experiment.problem
+    plain = training.loss == "scl" and problem.bias and training.embed_dim >= 2 and not training.weight_decay
+    if plain and isinstance(model, FeatureModel) and not model.class_mean:
+        return theory.unlearning_rate(model)
+    return float("nan")
+
+
+@partial(jax.jit, static_argnames="structure")
+def _predict(problem: Problem, training: Training, steps: Array, structure: Structure) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Early growth at finite steps [t], and `forecast`."""
+    prepared = prepare(problem, structure.measures)
+    target = settle(prepared, training, structure)
+    training = with_step(training, target)
+    rate, decay, flow = training.learning_rate, training.weight_decay, training.optimizer == "flow"
+    w, outside = begin(prepared, training, structure.rows)
+    inside = theory.early_growth(inside_of(prepared, w), prepared.frame.factor(training.loss, training.beta), rate, steps, decay, flow=flow)
+    small = jnp.linalg.norm((inside * prepared.frame.second) @ jnp.swapaxes(inside, 1, 2), axis=(1, 2)) < 0.1
+    small &= training.optimizer != "momentum"
+    shrink = -2 * rate * decay
+    length = jnp.exp(steps[:, None, None] * (shrink if flow else jnp.log1p(shrink))) * w[:, -1:]
+    early = jnp.concatenate([inside, length], axis=2)
+    apart = leave_apart(prepared, outside)
+    grown = jax.vmap(lambda w: observe(prepared, training, target, structure.measures, w, apart))(early)
+    grown = {name: jnp.where(jnp.expand_dims(small, range(1, value.ndim)), value, jnp.nan) for name, value in grown.items()}
+    return grown, forecast(prepared, training, target, structure)

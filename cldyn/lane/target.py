@@ -1,0 +1,68 @@
+"""What does not move while a lane trains: its static structure, and where theory says that it ends."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from cldyn import losses, measures, theory
+from cldyn.data import Views
+from cldyn.experiment import Experiment, Training
+from cldyn.lane.prepared import Prepared
+
+
+class Target(NamedTuple):
+    """What theory says of one (problem, embed_dim, beta, weight decay): minimizer [rows, r], its loss, the critical rate."""
+
+    w: Array
+    loss: Array
+    critical: Array
+
+
+class Structure(NamedTuple):
+    """What is static of a group of lanes. decays, critical: whether weight decay or the critical rate plays a part at all."""
+
+    rows: int
+    decays: bool
+    critical: bool
+    measures: tuple[str, ...]
+
+
+def settle(prepared: Prepared, training: Training, structure: Structure) -> Target:
+    """The minimizer, its loss, and the critical rate where somebody asks for it (else NaN)."""
+    second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
+    decay = training.weight_decay
+    w = theory.frame_minimizer(second, factor, training.embed_dim, decay, rows=structure.rows, decays=structure.decays)
+    critical = jnp.full((), jnp.nan, w.dtype)
+    if structure.critical:
+        critical = theory.frame_critical_learning_rate(w, second, factor, training.embed_dim, decay)
+    return Target(w, losses.spectral_in_frame(w, second, factor) + decay * jnp.sum(w**2), critical)
+
+
+def with_step(training: Training, target: Target) -> Training:
+    """The training with its learning rate as an absolute number."""
+    if training.learning_rate_unit == "absolute":
+        return training
+    return replace(training, learning_rate=training.learning_rate * target.critical)  # type: ignore[arg-type]  # a traced number
+
+
+def structure_of(experiment: Experiment, measure: Sequence[str], embed_dim: Any = None, weight_decay: Any = None) -> Structure:
+    """Static side of an experiment, or of lanes with these values."""
+    training, problem = experiment.training, experiment.problem
+    if isinstance(measure, str):
+        raise ValueError(f"measure: {measure!r}, allowed is a list of names")
+    rows = int(np.max(training.embed_dim if embed_dim is None else embed_dim))
+    decays = bool(np.any(np.asarray(training.weight_decay if weight_decay is None else weight_decay) != 0))
+    for name in measure:
+        if name not in measures.MEASURES:
+            raise ValueError(f"measure: {name!r}, allowed are {', '.join(measures.MEASURES)}")
+        if name in measures.TRAIN and problem.population:
+            raise ValueError(f"measure: {name!r}, allowed with a sample, not with a population")
+        if name in measures.TEST and (problem.population or isinstance(problem.data, Views)):
+            raise ValueError(f"measure: {name!r}, allowed with a sample of a FeatureModel, which has a test sample")
+    if isinstance(problem.data, Views) and not len(problem.data.directions):
+        measure = [name for name in measure if name != "feature_norms"]
+    return Structure(rows, decays, training.learning_rate_unit == "critical", tuple(measure))
