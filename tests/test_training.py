@@ -12,7 +12,7 @@ from cldyn import Experiment, FeatureModel, Problem, Training, dynamics, lanes, 
 from cldyn import lane as lab
 from cldyn.experiment import cast
 
-MODEL = FeatureModel(d=40, irrelevant_strength=(1.5,), subclass_mean=0.7, class_keep=0.8, noise_keep=0.3)
+MODEL = FeatureModel(d=40, class_strength=1.1, subclass_strength=0.9, irrelevant_strength=(1.5,), subclass_mean=0.7, class_keep=0.8, noise_keep=0.3)
 SMALL = Experiment(Problem(MODEL, n=8, m=2, precision="float64"), Training(learning_rate=0.02, init_scale=1e-2))
 CUT = [0, 3, 10, 25]
 
@@ -199,7 +199,11 @@ def test_early_flow_is_predicted():
 def test_sampled_measures_are_those_of_the_raw_embeddings():
     problem = replace(SMALL.problem, n=16, test_size=50)
     names = [*cldyn.measures.TRAIN, *cldyn.measures.TEST]
-    run = cldyn.run(Experiment(problem, SMALL.training), [0, 200], measure=names)
+    run = cldyn.run(Experiment(problem, SMALL.training), [0, 200], measure=[*names, "feature_norms", "class_gap", "subclass_gap"])
+    norms = np.linalg.norm(run.weights[:, :2], axis=0)
+    np.testing.assert_allclose(run.records["feature_norms"][-1, :2], norms, rtol=1e-10)
+    gaps = np.array([run.records["class_gap"][-1], run.records["subclass_gap"][-1]])
+    np.testing.assert_allclose(gaps, 2 * norms * [MODEL.class_strength, MODEL.subclass_strength], rtol=1e-10)
     key = jax.random.key(problem.data_seed)
     train, test = cldyn.sample(key, MODEL, 16, 2), cldyn.sample_test(key, MODEL, 50)
 

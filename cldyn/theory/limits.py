@@ -1,0 +1,137 @@
+"""Closed forms of the minimum-norm limit, as functions of the numbers of the model: phase diagrams in one call of vmap."""
+
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cldyn.data import FeatureModel
+
+_TIE = 1e-8
+
+
+def agreements(model: FeatureModel, loss: Literal["scl", "ucl", "joint"], beta: float | Array = 0.5) -> tuple[Array, Array]:
+    """Agreement and variance of every feature and, last, of every noise direction of the population.
+
+        ucl: a_j = keep_j^2, noise noise_keep (basis noise: its square);   scl: keep_1^2 for the class, else 0;   joint: the mixture
+
+    Args:
+        model: feature model without means, or with any means for an encoder with a bias. loss, beta: kind of positive pairs.
+
+    Returns:
+        a, variance [K + 1].
+
+    Source: derived here: of its variance, a feature shares keep_j^2 between views of one example.
+    """
+    dtype = jnp.result_type(float)
+    keep = jnp.asarray(model.noise_keep, dtype)
+    by_view = jnp.append(model.keeps(dtype) ** 2, keep if model.noise_kind == "gaussian" else keep**2)
+    by_class = jnp.where(jnp.arange(by_view.size) == 0, by_view, 0)
+    share = {"scl": 1.0, "ucl": 0.0, "joint": beta}[loss]
+    noise = jnp.asarray(model.noise, dtype) ** 2 / (model.d - model.features)
+    return share * by_class + (1 - share) * by_view, jnp.append(model.variances(dtype), noise)
+
+
+def population_norms(
+    model: FeatureModel, loss: Literal["scl", "ucl", "joint"], embed_dim: int | Array, *, beta: float | Array = 0.5, bias: bool = True
+) -> Array:
+    """|W v_j| of the minimum-norm minimizer of the population.
+
+        |W v_j|^2 = q_j a_j/var_j,   q_j = 1 for the embed_dim largest a, of equal a for those of largest variance, else 0
+
+    Args:
+        model: feature model; its means are zero unless there is a bias. embed_dim: p, may be traced, as may every number of the model.
+
+    Returns:
+        [K]. Features that tie in both share the dimensions left to them: q_j is then their number over that of the tied.
+
+    Source: derived here; M and P are diagonal in the features. With a bias the constant has a = 1 and, without means, variance 1.
+    """
+    agreement, variance = agreements(model, loss, beta)
+    count = jnp.append(jnp.ones(model.features), model.d - model.features)
+    if bias:
+        agreement, variance, count = jnp.append(agreement, 1.0), jnp.append(variance, 1.0), jnp.append(count, 1.0)
+    same = jnp.abs(agreement[:, None] - agreement) <= _TIE
+    alike = same & (jnp.abs(variance[:, None] - variance) <= _TIE * variance)
+    before = ((agreement > agreement[:, None]) & ~same) | (same & (variance > variance[:, None]) & ~alike)
+    left = jnp.clip((embed_dim - before @ count) / (alike @ count), 0, 1)
+    norm = left * agreement / jnp.where(variance > 0, variance, 1)
+    return jnp.sqrt(jnp.where(variance > 0, norm, 0))[: model.features]
+
+
+def joint_threshold(model: FeatureModel, embed_dim: int, *, bias: bool = True) -> Array:
+    """The beta above which the joint loss learns the class in the population.
+
+        beta > 1 - a_1/a_(q),   a_(1) >= a_(2) >= ... the unsupervised agreements of all but class and constant, q = p - 1 with a bias, else p
+
+    Args:
+        model: feature model, without means or with a bias. embed_dim: p.
+
+    Returns:
+        Scalar, at most 1: not above 0 where the class is learned for every beta; -inf with q > D - 1 and inf with q = 0.
+
+    Source: derived here: beta scales every agreement but those of class and constant by 1 - beta.
+    """
+    agreement, _ = agreements(model, "ucl")
+    others = jnp.sort(jnp.concatenate([agreement[1:-1], jnp.full(model.d - model.features, agreement[-1])]))[::-1]
+    q = embed_dim - bias
+    if q == 0:
+        return jnp.array(jnp.inf)
+    rival = others[q - 1] if q <= others.size else jnp.zeros(())
+    return jnp.where(rival > 0, 1 - agreement[0] / jnp.where(rival > 0, rival, 1), -jnp.inf)
+
+
+def augmentation_norm(strength: float | Array, noise: float | Array, noise_keep: float | Array, n: int, m: int) -> Array:
+    """phi |W v| of a feature that all views keep, on a sample whose noise vectors are orthogonal, p >= n.
+
+        phi |W v| = n m phi^2/(sigma^2 (1 + (m - 1) noise_keep) + n m phi^2)
+
+    Args:
+        strength: phi. noise: sigma. noise_keep: what part of the noise views share. n, m: examples and views.
+
+    Returns:
+        Of the shape of the arguments.
+
+    Source: Xue et al. (2023) show suppression by preserved noise; this form is derived here. No agreement is cut, so W^T W = M^+ P M^+.
+    On the span of the examples' means, orthogonal with squared noise s = sigma^2 (1 + (m - 1) noise_keep)/m, the feature is one
+    direction of signal n phi^2 beside s: a ridge regression of the feature's sign that keeps n phi^2/(n phi^2 + s) of it.
+    """
+    signal = n * m * jnp.asarray(strength) ** 2
+    return signal / (jnp.asarray(noise) ** 2 * (1 + (m - 1) * jnp.asarray(noise_keep)) + signal)
+
+
+def augmentation_accuracy(strength: float | Array, noise: float | Array, noise_keep: float | Array, n: int, m: int, d: int) -> Array:
+    """Accuracy of a linear probe for that feature on fresh data.
+
+        Phi(phi^2 sqrt(n m d/(1 + (m - 1) noise_keep))/sigma^2)
+
+    Args:
+        As `augmentation_norm`; d: input dimension, d >> n m.
+
+    Returns:
+        Of the shape of the arguments, in [1/2, 1].
+
+    Source: derived here: the probe's direction carries phi of signal beside fresh noise of variance sigma^2/d along the n m noise
+    vectors of the training set, which together weigh sigma^2 (1 + (m - 1) noise_keep)/(n m phi^2).
+    """
+    weight = n * m * d / (1 + (m - 1) * jnp.asarray(noise_keep))
+    return jax.scipy.stats.norm.cdf(jnp.asarray(strength) ** 2 * jnp.sqrt(weight) / jnp.asarray(noise) ** 2)
+
+
+def left_behind(start: float | Array, strength: float | Array, rival: float | Array) -> Array:
+    """Order of |W v| of a feature that rivals crowd out of a full embedding, from a small start.
+
+        |W v| ~ start^(1 - phi^2/phi_k^2)
+
+    Args:
+        start: |W_0 v|. strength: phi of the feature. rival: phi_k > phi of what is learned first.
+
+    Returns:
+        Order of magnitude, up to a factor of a few; 1 where the feature is not weaker.
+
+    Source: derived here: rivals grow like exp(4 phi_k^2 t) and fill the embedding at 4 phi_k^2 t = ln(1/start); the feature, of the
+    same agreement, grows as exp(4 phi^2 t) until then and stays there, since equal agreements drive no takeover.
+    """
+    share = jnp.asarray(strength) ** 2 / jnp.asarray(rival) ** 2
+    return jnp.asarray(start) ** jnp.maximum(1 - share, 0)
