@@ -9,6 +9,7 @@ import numpy as np
 
 from cldyn.data import FeatureModel, Views
 from cldyn.experiment import Experiment, Problem, Training, check
+from cldyn.refusal import require
 
 Group = Mapping[str, Sequence[Any]]
 
@@ -43,18 +44,16 @@ def grid_of(experiment: Experiment, axes: Sequence[Group]) -> Grid:
     allowed = of_data + fields_of(Training)
     seen: set[str] = set()
     dims = []
+    require(isinstance(axes, (list, tuple)), "axes", axes, "a list of groups {field: [values]}")
     for group in axes:
-        if not isinstance(group, Mapping) or any(isinstance(values, str) or not hasattr(values, "__len__") for values in group.values()):
-            raise ValueError(f"axes: {group!r}, allowed is a list of groups {{field: [values]}}")
+        listed = isinstance(group, Mapping) and all(isinstance(values, (list, tuple, range)) or np.ndim(values) for values in group.values())
+        require(listed, "axes", group, "a list of groups {field: [values]}")
         lengths = {name: len(values) for name, values in group.items()}
         for name in lengths:
-            if name not in allowed:
-                raise ValueError(f"axes: {name!r}, allowed are the numbers {', '.join(allowed)}; anything else needs a sweep of its own")
-            if name in seen:
-                raise ValueError(f"axes: {name!r} twice, allowed is once")
+            require(name in allowed, "axes", name, f"one of the numbers {', '.join(allowed)}; anything else needs a sweep of its own")
+            require(name not in seen, "axes", name, "a field once")
         seen |= set(lengths)
-        if len(set(lengths.values())) != 1:
-            raise ValueError(f"axes: lengths {lengths}, allowed is one length in a group, whose fields are zipped")
+        require(len(set(lengths.values())) == 1, "axes", lengths, "one length in a group, whose fields are zipped")
         values = {name: [_value(experiment, name, value) for value in values] for name, values in group.items()}
         dims.append((next(iter(group)), values, any(name in of_data for name in group)))
     grid = Grid(tuple(dims))
@@ -65,13 +64,12 @@ def grid_of(experiment: Experiment, axes: Sequence[Group]) -> Grid:
 
 
 def _value(experiment: Experiment, name: str, value: Any) -> Any:
-    if isinstance(value, np.generic):
+    if np.ndim(value) == 0 and hasattr(value, "item"):
         value = value.item()
     if name.startswith("irrelevant_"):
         count = len(experiment.problem.data.irrelevant_strength)  # type: ignore[union-attr]
         value = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * count
-        if len(value) != count:
-            raise ValueError(f"{name}: {value}, allowed is one number or {count} of them")
+        require(count and len(value) == count, name, value, f"one number for all or one for each of {count} irrelevant features")
     return value
 
 

@@ -16,6 +16,7 @@ from rich.table import Table
 from cldyn import plots, store
 from cldyn.claims import CLAIMS
 from cldyn.claims.table import Claim, Row, write
+from cldyn.refusal import Refused, refuse, require
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -49,24 +50,25 @@ class Reproduce:
         """Run the claims; everything that can be refused is refused before the first one starts."""
         names = [claim.name for claim in CLAIMS]
         for name in self.claims:
-            if name not in names:
-                raise ValueError(f"claim: {name!r}, allowed are {', '.join(names)}")
-        if self.format not in FORMATS:
-            raise ValueError(f"format: {self.format!r}, allowed are {', '.join(FORMATS)}")
+            require(name in names, "claim", name, f"one of {', '.join(names)}")
+        require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
         chosen = [claim for claim in CLAIMS if not self.claims or claim.name in self.claims]
-        folders = [_writable(self.out / claim.name) for claim in chosen]
+        folders = [_writable(self.out / claim.name, f"figure.{self.format}") for claim in chosen]
         failed = [_reproduce(claim, folder, self.format) for claim, folder in zip(chosen, folders, strict=True)]
         return int(any(failed))
 
 
-def _writable(folder: Path) -> Path:
+def _writable(folder: Path, figure: str) -> Path:
     """The folder, made if need be; found out before anything is computed."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / ".probe").touch()
         (folder / ".probe").unlink()
     except OSError as error:
-        raise ValueError(f"out: {str(folder)!r}, allowed is a folder that can be written ({error.strerror})") from None
+        refuse("out", str(folder), f"a folder that can be written ({error.strerror})")
+    for name in (figure, "table.csv"):
+        require(not (folder / name).is_dir(), "out", str(folder / name), "a place for a file")
+    store.check_place(folder / "trajectories.zarr")
     return folder
 
 
@@ -98,9 +100,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         status = _parse(words).run()
         sys.stdout.flush()
-    except ValueError as error:
-        if "allowed" not in str(error):  # every refusal says what is allowed; anything else is a bug to be seen whole
-            raise
+    except Refused as error:
         print(f"cldyn: {error}", file=sys.stderr)
         status = 2
     except BrokenPipeError:  # the reader of a pipe has seen enough
@@ -121,4 +121,4 @@ def _parse(words: list[str]) -> List | Reproduce:
         if not stop.code:
             raise
         complaint = " ".join(re.sub(r"[\u2500-\u257f]+", " ", heard.getvalue()).split())
-        raise ValueError(f"arguments: {complaint}; what is allowed: cldyn --help") from None
+        raise Refused(f"arguments: {complaint}; what is allowed: cldyn --help") from None

@@ -1,16 +1,16 @@
 """What is run: an experiment is a problem and a training. Here its numbers are checked and get their precision."""
 
 import json
-import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from cldyn.data import FeatureModel, Views, check_model, check_sizes, is_real, is_whole, static, views
+from cldyn.data import FeatureModel, Views, check_model, check_sizes, static, views
+from cldyn.refusal import is_real, is_whole, refuse, require
 
 _WHOLE = ("data_seed", "seed", "embed_dim", "label", "subclass", "irrelevant")
 
@@ -22,9 +22,9 @@ class Problem:
 
     Args:
         data: a FeatureModel, or a user's own arrays as `views(...)`.
-        n, m: examples and views of each (own arrays bring theirs). balanced: as in `sample`.
+        n, m: examples and views of each, >= 1, n a multiple of 4 when balanced (own arrays bring theirs). balanced: as in `sample`.
         bias: whether the encoder has one. population: train on the model's exact moments instead of a sample.
-        test_size: originals in the test sample. data_seed: seed of training and test data.
+        test_size: originals in the test sample, >= 1. data_seed: seed of training and test data, from 0 to 2^31 - 1.
         precision: "float32" or "float64".
     """
 
@@ -49,8 +49,8 @@ class Training:
         learning_rate: step size > 0, a number, or a fraction of the lane's critical one if `learning_rate_unit` is "critical".
         optimizer: "gd", "momentum" with `momentum` in [0, 1), or "flow": gradient flow, each step one of Runge-Kutta over
             learning_rate units of time.
-        weight_decay: lambda >= 0 of lambda |W|^2, bias included. init_scale: standard deviation of the entries of W_0.
-        embed_dim: p >= 1. seed: of the initialization.
+        weight_decay: lambda >= 0 of lambda |W|^2, bias included. init_scale: standard deviation of the entries of W_0, >= 0.
+        embed_dim: p >= 1. seed: of the initialization, from 0 to 2^31 - 1.
     """
 
     loss: Literal["scl", "ucl", "joint"] = static("scl")
@@ -91,24 +91,19 @@ def cast(tree: Any, problem: Problem) -> Any:
 
 
 def check_steps(record_at: Sequence[int]) -> np.ndarray:
-    """Record steps as int32 [t], or ValueError."""
+    """Record steps as int32 [t]."""
     try:
         steps = np.asarray(record_at)
     except ValueError:
         steps = np.empty(0)
     whole = steps.ndim == 1 and steps.size > 0 and np.issubdtype(steps.dtype, np.integer)
-    if not whole or steps[0] < 0 or (np.diff(steps) <= 0).any() or steps[-1] >= 2**31:
-        raise ValueError(f"record_at: {' '.join(repr(record_at).split())}, allowed are increasing whole numbers >= 0")
+    good = whole and steps[0] >= 0 and (steps[1:] > steps[:-1]).all() and steps[-1] < 2**31
+    require(good, "record_at", record_at, "a list of increasing whole numbers >= 0")
     return steps.astype(np.int32)
 
 
 def check(experiment: Experiment) -> None:
-    """Raise ValueError with one line naming field, value and what is allowed, if anything makes no sense."""
-
-    def require(good: Any, name: str, value: Any, allowed: str) -> None:
-        if not good:
-            raise ValueError(f"{name}: {' '.join(repr(value).split())}, allowed is {allowed}")
-
+    """Refuse with one line naming field, value and what is allowed, if anything makes no sense."""
     require(isinstance(experiment, Experiment), "experiment", experiment, "an Experiment(problem, training)")
     problem, training = experiment.problem, experiment.training
     require(isinstance(problem, Problem), "problem", problem, "a Problem")
@@ -116,7 +111,10 @@ def check(experiment: Experiment) -> None:
 
     def number(name: str, good: Any, allowed: str) -> None:
         value = getattr(training, name)
-        require(is_real(value) and math.isfinite(value) and good(value), name, value, allowed)
+        require(is_real(value), name, value, allowed)
+        with np.errstate(over="ignore", under="ignore"):
+            used = np.asarray(value, problem.precision)
+        require(np.isfinite(used) and good(used), name, value, f"{allowed} in {problem.precision}")
 
     for name in ("balanced", "bias", "population"):
         require(isinstance(getattr(problem, name), bool), name, getattr(problem, name), "True or False")
@@ -124,7 +122,8 @@ def check(experiment: Experiment) -> None:
     choices = ((problem, "precision", ("float32", "float64")), (training, "loss", ("scl", "ucl", "joint")))
     choices += ((training, "learning_rate_unit", ("absolute", "critical")), (training, "optimizer", ("gd", "momentum", "flow")))
     for owner, name, allowed in choices:
-        require(getattr(owner, name) in allowed, name, getattr(owner, name), f"one of {allowed}")
+        value = getattr(owner, name)
+        require(isinstance(value, str) and value in allowed, name, value, f"one of {allowed}")
     for owner, name, least in ((problem, "test_size", 1), (problem, "data_seed", 0), (training, "seed", 0), (training, "embed_dim", 1)):
         value = getattr(owner, name)
         require(is_whole(value) and least <= int(value) < 2**31, name, value, f"a whole number from {least} to 2^31 - 1")
@@ -135,19 +134,33 @@ def check(experiment: Experiment) -> None:
     number("init_scale", lambda value: value >= 0, "a finite number >= 0")
     if isinstance(problem.data, Views):
         require(not problem.population, "population", True, "False for own arrays, which have none")
-        views(problem.data.x, problem.data.label, problem.data.subclass, problem.data.directions)
+        given = problem.data
+        again = views(given.x, given.label, given.subclass, given.directions)
+        for name, groups, known in (("label", again.classes, given.classes), ("subclass", again.subclasses, given.subclasses)):
+            require(set(groups) <= set(known), name, groups, f"among {known}")
     else:
         require(isinstance(problem.data, FeatureModel), "data", problem.data, "a FeatureModel or cldyn.views(...)")
         check_model(problem.data)
-        check_sizes(problem.data, problem.n, problem.m, problem.balanced and not problem.population)
+        for name in _infinite(problem.data, problem.precision):
+            refuse(name, getattr(problem.data, name), f"finite in {problem.precision}")
+        if not problem.population:
+            check_sizes(problem.data, problem.n, problem.m, problem.balanced)
+
+
+def _infinite(model: FeatureModel, precision: str) -> list[str]:
+    """Fields whose numbers are infinite in this precision."""
+    names = [field.name for field in fields(model) if not field.metadata.get("static")]
+    with np.errstate(over="ignore"):
+        return [name for name in names if not np.isfinite(np.asarray(getattr(model, name), precision)).all()]
 
 
 def describe(experiment: Experiment) -> str:
     """The experiment as one line of JSON; arrays by shape."""
 
     def plain(value: Any) -> Any:
-        if is_dataclass(value):
-            return asdict(value)  # type: ignore[arg-type]
         return f"array {np.shape(value)}" if np.ndim(value) else np.asarray(value).item()
 
-    return json.dumps(asdict(experiment), default=plain)
+    problem = experiment.problem
+    if isinstance(problem.data, Views):
+        problem = replace(problem, n=problem.data.x.shape[0], m=problem.data.x.shape[1])
+    return json.dumps(asdict(replace(experiment, problem=problem)), default=plain)

@@ -23,6 +23,7 @@ from cldyn.data import Views
 from cldyn.experiment import Experiment, Problem, Training, cast, check_steps, describe, numerics
 from cldyn.lane import Prepared, Structure, Target
 from cldyn.measures import EXACT, MEASURES, TEST
+from cldyn.refusal import refuse
 
 _CACHE = 128 * 1024  # bytes of parameters in a block: what fits a core's cache with its gradient and moments
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
@@ -76,7 +77,7 @@ def _lanes(
     shared = {name: problems.pop(name) for name in list(problems) if name in fields_of(Training)}
     counts = (math.prod(grid.shape(True)), math.prod(grid.shape(False)))
     if 0 in counts:
-        raise ValueError("axes: an empty list of values, allowed is at least one value in every axis")
+        refuse("axes", axes, "at least one value in every axis")
     lanes = {name: np.broadcast_to(values[:, None], counts) for name, values in shared.items()}
     lanes |= {name: np.broadcast_to(values[None], counts) for name, values in trainings.items()}
     structure = lab.structure_of(experiment, measure, lanes.get("embed_dim"), lanes.get("weight_decay"))

@@ -162,9 +162,10 @@ def population_frame(model: FeatureModel, bias: bool = True, dtype: Any = None) 
     # Only features and bias mix through the mean: diagonalize them alone, noise directions are eigenvectors already.
     mixed = jnp.array([*range(model.features), *range(model.d, wide)])
     block, turn = jnp.linalg.eigh(jnp.outer(mean[mixed], mean[mixed]) + jnp.diag(variance[mixed]))
-    second = variance.at[mixed].set(jnp.maximum(block, 0))
-    second = jnp.where(second > wide * jnp.finfo(second.dtype).eps * second.max(), second, 0)
+    block = jnp.where(block > block.size * jnp.finfo(block.dtype).eps * block[-1], block, 0)  # rounding of the mixed ones alone
+    second = variance.at[mixed].set(block)
     basis = jnp.eye(wide, dtype=mean.dtype).at[mixed[:, None], mixed[None]].set(turn)
     class_rows = jnp.stack([mean, jnp.sqrt(class_shared)])
     view_rows = jnp.concatenate([mean[None], jnp.diag(jnp.sqrt(view_shared))])
-    return Frame(second, class_rows @ basis, view_rows @ basis, basis)
+    reached = second > 0
+    return Frame(second, class_rows @ basis * reached, view_rows @ basis * reached, basis)

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import xarray as xr
 
+from cldyn.refusal import require
+
 
 def save(path: Path, datasets: Mapping[str, xr.Dataset]) -> None:
     """Write datasets as groups of one store, the one named "" as its root, replacing an older store.
@@ -17,17 +19,26 @@ def save(path: Path, datasets: Mapping[str, xr.Dataset]) -> None:
     Raises:
         ValueError: the place holds something that is not a zarr store.
     """
-    if path.exists() and not (path / "zarr.json").is_file():
-        raise ValueError(f"out: {path}, allowed is a new place or an earlier zarr store")
+    check_place(path)
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         for group, dataset in sorted(datasets.items()):
             dataset.to_zarr(scratch / "new", group=group or None, mode="a" if group else "w", zarr_format=3, consolidated=False)
         if path.exists():
             os.rename(path, scratch / "old")
-        os.rename(scratch / "new", path)
+        try:
+            os.rename(scratch / "new", path)
+        except OSError:
+            if (scratch / "old").exists():
+                os.rename(scratch / "old", path)
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a place that holds something that is not a zarr store."""
+    require(not path.exists() or (path / "zarr.json").is_file(), "out", str(path), "a new place or an earlier zarr store")
 
 
 def load(path: Path, group: str = "") -> xr.Dataset:

@@ -12,6 +12,7 @@ from cldyn.lane import predict, run
 from cldyn.lanes import sweep
 
 NAN, INF = math.nan, math.inf
+PLAIN = Problem(FeatureModel(d=20), n=8)
 TWO = {"irrelevant_strength": (1.0, 2.0)}
 
 
@@ -211,3 +212,32 @@ def test_moments_that_do_not_fit_are_refused(predicted):
     refused("second, positive", lambda: predicted(np.eye(3), np.eye(2), 1))
     refused("second, positive", lambda: predicted(np.ones(3), np.ones(3), 1))
     refused("embed_dim", lambda: predicted(np.eye(3), np.eye(3), 0), 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("record_at", lambda: run(SMALL, np.array([3, 2], np.uint32))),
+        ("irrelevant_strength", lambda: sweep(replace(SMALL, problem=PLAIN), [{"irrelevant_strength": [1.0, 2.0]}], [0])),
+        ("axes", lambda: sweep(SMALL, [{"learning_rate": np.array(0.1)}], [0])),
+        ("axes", lambda: sweep(SMALL, None, [0])),
+        ("measure", lambda: run(SMALL, [0], measure=None)),
+        ("measure", lambda: run(SMALL, [0], measure=[["loss"]])),
+        ("class_strength", lambda: run(Experiment(replace(PLAIN, data=FeatureModel(d=20, class_strength=np.zeros((3, 3))))), [0])),
+        ("n", lambda: run(Experiment(replace(PLAIN, n=np.zeros((3, 3)))), [0])),
+        ("steps", lambda: predict(SMALL, -np.arange(2000.0))),
+        ("steps", lambda: predict(SMALL, [[1], [1, 2]])),
+        ("loss", lambda: run(Experiment(PLAIN, Training(loss=np.array(["scl", "ucl"]))), [0])),
+        ("learning_rate", lambda: run(Experiment(PLAIN, Training(learning_rate=10**400)), [0])),
+        ("learning_rate", lambda: run(Experiment(PLAIN, Training(learning_rate=1e-60)), [0])),
+        ("class_strength", lambda: run(Experiment(replace(PLAIN, data=FeatureModel(d=20, class_strength=1e300))), [0])),
+        ("balanced", lambda: sample(jax.random.key(0), FeatureModel(d=20), 8, 2, balanced="no")),
+        ("x", lambda: views([[[1.0]], [[1.0, 2.0]]], [0, 1])),
+        ("label", lambda: views(np.ones((2, 1, 3)), [0, 2**32])),
+        ("label", lambda: run(Experiment(Problem(replace(views(np.ones((2, 1, 3)), [0, 1]), label=np.array([5, 7])))), [0])),
+        ("measure", lambda: run(Experiment(replace(PLAIN, population=True)), [0], measure=["train_class_gap"])),
+        ("measure", lambda: run(Experiment(Problem(views(**OWN))), [0], measure=["class_accuracy"])),
+    ],
+)
+def test_odd_arguments_are_refused(name, call):
+    refused(name, call)

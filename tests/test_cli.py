@@ -1,4 +1,5 @@
 import csv
+import os
 
 import numpy as np
 import pytest
@@ -77,3 +78,34 @@ def test_class_collapse_is_reproduced(tmp_path, capsys):
     main = store.load(folder / "trajectories.zarr")
     assert main.feature_norms.dims == ("seed", "learning_rate", "step", "feature")
     assert main.sizes["seed"] >= 32 and main.sizes["learning_rate"] >= 8
+
+
+def test_what_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_reproduce", lambda *_: pytest.fail("ran"))
+    for name in ("trajectories.zarr", "table.csv", "figure.png"):
+        out = tmp_path / name.split(".")[0]
+        (out / "class-collapse" / name).mkdir(parents=True)
+        status, _, err = call(capsys, "reproduce", "class-collapse", "--out", str(out))
+        assert status == 2 and err.count("\n") == 1
+
+
+def test_a_failed_replacement_leaves_the_old_store(tmp_path, monkeypatch):
+    place = tmp_path / "s.zarr"
+    store.save(place, {"": xr.Dataset({"a": ("t", np.arange(3.0))})})
+    rename = os.rename
+
+    def failing(source, target):
+        if str(source).endswith("new"):
+            raise OSError("no")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(OSError, match="no"):
+        store.save(place, {"": xr.Dataset({"a": ("t", np.zeros(3))})})
+    np.testing.assert_array_equal(store.load(place).a, np.arange(3.0))
+    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+
+
+def test_what_was_not_measured_is_infinitely_wrong():
+    for row in (at_most("q", 1.0, np.nan), at_least("q", 1.0, np.nan), within("q", 1.0, 2.0, np.nan), close("q", 1.0, np.nan, 0.1)):
+        assert row.verdict == "fails" and row.relative_error == np.inf

@@ -238,3 +238,26 @@ def test_loss_with_weight_decay_is_least_at_the_predicted_limit():
     assert end.records["loss"][-1] == pytest.approx(float(raw), rel=1e-10)
     assert limit.records["loss"][0] == pytest.approx(float(raw), rel=1e-8)
     assert abs(limit.records["excess_loss"][0]) < 1e-12 and abs(end.records["excess_loss"][-1]) < 1e-8
+
+
+def test_critical_rate_of_momentum_is_that_of_the_heavy_ball():
+    base = replace(SMALL.training, learning_rate_unit="critical", optimizer="momentum", momentum=0.5, embed_dim=2, init_scale=1e-3)
+    problem = Problem(FeatureModel(d=4, noise=0.0, subclass_strength=0.8), population=True, precision="float64")
+    ends = [cldyn.run(Experiment(problem, replace(base, learning_rate=share)), [0, 20_000]) for share in (0.9, 1.1)]
+    assert ends[0].records["distance"][-1] < 1e-6 and not ends[1].records["distance"][-1] < 1e-3
+    known = cldyn.predict(Experiment(problem, base))
+    plain = cldyn.predict(Experiment(problem, replace(base, optimizer="gd")))
+    assert known.critical_learning_rate == pytest.approx(1.5 * plain.critical_learning_rate)
+    assert np.isnan(known.learning_step).all() and np.isnan([known.peak_bound, known.unlearning_rate]).all()
+    assert np.isfinite(plain.learning_step).all() and np.isfinite([plain.peak_bound, plain.unlearning_rate]).all()
+
+
+def test_weight_decay_delays_the_learning_step_as_predicted():
+    problem = Problem(FeatureModel(d=5, noise=0.0), population=True, precision="float64")
+    for decay in (0.0, 0.6):
+        experiment = Experiment(problem, replace(SMALL.training, learning_rate=0.01, weight_decay=decay, init_scale=1e-6))
+        known = cldyn.predict(experiment)
+        curve = cldyn.run(experiment, range(1200)).records["feature_norms"]
+        found = cldyn.phases(range(1200), curve.T).learned
+        assert np.all(np.abs(found - known.learning_step) < known.efold), decay
+    assert np.isnan(cldyn.predict(Experiment(replace(problem, data=FeatureModel(d=5, subclass_strength=0.0)), SMALL.training)).unlearning_rate)

@@ -44,7 +44,9 @@ def study() -> Study:
     main = sweep(PAPER, [SEEDS, RATES], STEPS)
     known = forecast(PAPER, [SEEDS, RATES])
     curves = main.feature_norms.sel(feature="subclass")
-    rows = _learning(main, known) + _peak(curves, known) + _figure_numbers(main)
+    finite = float((main.finite_steps == main.step[-1]).mean())
+    rows = [at_least("share of the lanes of the main sweep that stayed finite", 1.0, finite)]
+    rows += _learning(main, known) + _peak(curves, known) + _figure_numbers(main)
     decay_rows, decay = _decay()
     convergence_rows, convergence = _convergence()
     bias_rows, no_bias = _no_bias()

@@ -46,31 +46,36 @@ class Claim:
 
 def close(quantity: str, predicted: float, measured: float, tolerance: float) -> Row:
     """Measured within a relative tolerance of predicted."""
-    error = abs(measured - predicted) / abs(predicted)
+    error = _excess(abs(measured - predicted) / abs(predicted))
     return Row(quantity, f"{predicted:.4g}", f"{measured:.4g}", error, f"{tolerance:.2g}", _verdict(error <= tolerance))
 
 
 def at_most(quantity: str, bound: float, measured: float) -> Row:
     """Measured not above a bound; the error is how far it is."""
-    error = max(0.0, measured / bound - 1)
+    error = _excess(measured / bound - 1)
     return Row(quantity, f"<= {bound:.4g}", f"{measured:.4g}", error, "bound", _verdict(measured <= bound))
 
 
 def at_least(quantity: str, bound: float, measured: float) -> Row:
     """Measured not below a bound."""
-    error = max(0.0, 1 - measured / bound)
+    error = _excess(1 - measured / bound)
     return Row(quantity, f">= {bound:.4g}", f"{measured:.4g}", error, "bound", _verdict(measured >= bound))
 
 
 def within(quantity: str, low: float, high: float, measured: float) -> Row:
     """Measured inside a range."""
-    error = max(0.0, low / measured - 1 if measured > 0 else math.inf, measured / high - 1)
+    error = max(_excess(low / measured - 1 if measured > 0 else math.inf), _excess(measured / high - 1))
     return Row(quantity, f"{low:.4g} .. {high:.4g}", f"{measured:.4g}", error, "range", _verdict(low <= measured <= high))
 
 
 def found(quantity: str, measured: str) -> Row:
     """Measured where nothing is predicted."""
     return Row(quantity, "", measured, math.nan, "", "found")
+
+
+def _excess(error: float) -> float:
+    """At least 0; what cannot be measured is infinitely wrong."""
+    return math.inf if math.isnan(error) else max(0.0, error)
 
 
 def _verdict(good: bool) -> Literal["holds", "fails"]:

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from cldyn.refusal import is_real, is_whole, refuse, require
+
 
 def static(default: Any) -> Any:
     return field(default=default, metadata={"static": True})
@@ -120,77 +122,70 @@ def views(x: Any, label: Any, subclass: Any = None, directions: Any = None) -> V
     Raises:
         ValueError: shapes that do not fit, or numbers that are not finite.
     """
-    x = np.asarray(x)
-    if x.ndim != 3 or 0 in x.shape:
-        raise ValueError(f"x: shape {x.shape}, allowed is [n, m, d] with no empty axis")
+    arrays = {"x": x, "label": label, "subclass": subclass, "directions": directions}
+    for name, given in arrays.items():
+        try:
+            arrays[name] = np.asarray(given)
+        except ValueError:
+            refuse(name, given, "an array")
+    x, label = arrays["x"], arrays["label"]
+    require(x.ndim == 3 and 0 not in x.shape, "x", np.shape(x), "an array [n, m, d] with no empty axis")
     n, _, d = x.shape
-    label = np.asarray(label)
-    subclass = np.zeros(n, int) if subclass is None else np.asarray(subclass)
-    directions = np.zeros((0, d)) if directions is None else np.asarray(directions)
-    for name, codes in (("label", label), ("subclass", subclass)):
-        if codes.shape != (n,) or not np.issubdtype(codes.dtype, np.integer):
-            raise ValueError(f"{name}: {codes.dtype} of shape {codes.shape}, allowed are integers of shape ({n},)")
-    if directions.ndim != 2 or directions.shape[1] != d:
-        raise ValueError(f"directions: shape {directions.shape}, allowed is [K, {d}]")
+    subclass = np.zeros(n, int) if subclass is None else arrays["subclass"]
+    directions = np.zeros((0, d)) if directions is None else arrays["directions"]
+    require(directions.ndim == 2 and directions.shape[1] == d, "directions", np.shape(directions), f"an array [K, {d}]")
     for name, numbers in (("x", x), ("directions", directions)):
-        if numbers.dtype.kind not in "fiu" or not np.isfinite(numbers).all():
-            raise ValueError(f"{name}: {numbers.dtype} with something else, allowed are finite numbers")
-    names = [tuple(int(code) for code in np.unique(codes)) for codes in (label, subclass)]
-    return Views(x, label, subclass, np.zeros((n, 0), int), directions, names[0], names[1])
+        require(numbers.dtype.kind in "fiu", name, numbers.dtype, "numbers")
+        require(np.isfinite(numbers).all(), name, numbers[~np.isfinite(numbers)].flat[:1], "finite numbers")
+    names = []
+    for name, code in (("label", label), ("subclass", subclass)):
+        good = code.shape == (n,) and np.issubdtype(code.dtype, np.integer)
+        require(good, name, f"{code.dtype} of shape {code.shape}", f"integers of shape ({n},)")
+        require(np.abs(code.astype(float)).max() < 2**31, name, code[np.abs(code.astype(float)).argmax()], "integers of 32 bits")
+        names.append(tuple(int(group) for group in np.unique(code)))
+    return Views(x, label, subclass, np.zeros((n, 0), int), directions, *names)
 
 
 def check_model(model: FeatureModel) -> None:
-    """Raise ValueError with one line naming field, value and what is allowed, if a number makes no sense."""
+    """Refuse with one line naming field, value and what is allowed, if a number makes no sense."""
 
-    def require(good: Any, name: str, allowed: str) -> None:
-        if not good:
-            raise ValueError(f"{name}: {getattr(model, name)!r}, allowed is {allowed}")
+    def check(good: Any, name: str, allowed: str) -> None:
+        require(good, name, getattr(model, name), allowed)
 
     for name in ("irrelevant_strength", "irrelevant_mean", "irrelevant_keep"):
-        require(isinstance(getattr(model, name), (tuple, list)), name, "a tuple with one number per irrelevant feature")
+        check(isinstance(getattr(model, name), (tuple, list)), name, "a tuple with one number per irrelevant feature")
     count = len(model.irrelevant_strength)
     numbers: tuple[tuple[str, str, Any], ...] = (
         ("strength", "a finite number >= 0", lambda value: 0 <= value < math.inf),
         ("mean", "a finite number", math.isfinite),
         ("keep", "a probability in [0, 1]", lambda value: 0 <= value <= 1),
     )
-    require(is_whole(model.d) and model.d > model.features, "d", f"a whole number above K = {model.features}")
+    check(is_whole(model.d) and model.d > model.features, "d", f"a whole number above K = {model.features}")
     for kind, allowed, good in numbers:
         for owner in ("class", "subclass", "irrelevant"):
             name = f"{owner}_{kind}"
             values = getattr(model, name) if owner == "irrelevant" else [getattr(model, name)]
-            require(all(is_real(value) and good(value) for value in values), name, allowed)
+            check(all(is_real(value) and good(value) for value in values), name, allowed)
         if kind != "strength":
-            require(owner != "irrelevant" or len(values) in (0, count), name, f"no number or one for each of {count} irrelevant features")
-    require(is_real(model.noise) and 0 <= model.noise < math.inf, "noise", "a finite number >= 0")
-    require(is_real(model.noise_keep) and 0 <= model.noise_keep <= 1, "noise_keep", "a probability in [0, 1]")
-    require(model.irrelevant in ("dense", "sparse"), "irrelevant", "'dense' or 'sparse'")
+            check(owner != "irrelevant" or len(values) in (0, count), name, f"no number or one for each of {count} irrelevant features")
+    check(is_real(model.noise) and 0 <= model.noise < math.inf, "noise", "a finite number >= 0")
+    check(is_real(model.noise_keep) and 0 <= model.noise_keep <= 1, "noise_keep", "a probability in [0, 1]")
+    check(isinstance(model.irrelevant, str) and model.irrelevant in ("dense", "sparse"), "irrelevant", "'dense' or 'sparse'")
     kinds = ("gaussian", "basis", "distinct_basis")
-    require(model.noise_kind in kinds, "noise_kind", f"one of {kinds}")
-    require(isinstance(model.rotated, bool), "rotated", "True or False")
+    check(isinstance(model.noise_kind, str) and model.noise_kind in kinds, "noise_kind", f"one of {kinds}")
+    check(isinstance(model.rotated, bool), "rotated", "True or False")
     if model.irrelevant == "sparse":
-        require(count > 0, "irrelevant", "'dense' where there is no irrelevant feature")
-        require(not np.any(model.irrelevant_mean), "irrelevant_mean", "zero for sparse features")
-        require(len(set(model.irrelevant_keep)) <= 1, "irrelevant_keep", "one probability shared by sparse features")
-
-
-def is_whole(value: Any) -> bool:
-    """A Python, numpy or JAX integer."""
-    return not isinstance(value, (list, tuple)) and np.ndim(value) == 0 and np.asarray(value).dtype.kind in "iu"
-
-
-def is_real(value: Any) -> bool:
-    """A Python, numpy or JAX number, but no complex one."""
-    return is_whole(value) or (not isinstance(value, (list, tuple)) and np.ndim(value) == 0 and np.asarray(value).dtype.kind == "f")
+        check(count > 0, "irrelevant", "'dense' where there is no irrelevant feature")
+        check(not np.any(model.irrelevant_mean), "irrelevant_mean", "zero for sparse features")
+        check(len(set(model.irrelevant_keep)) <= 1, "irrelevant_keep", "one probability shared by sparse features")
 
 
 def check_sizes(model: FeatureModel, n: Any, m: Any, balanced: bool) -> None:
-    """Raise ValueError unless n examples of m views can be drawn from the model."""
+    """Refuse unless n examples of m views can be drawn from the model."""
     for name, value in (("n", n), ("m", m)):
-        if not (is_whole(value) and value >= 1):
-            raise ValueError(f"{name}: {value!r}, allowed is a whole number >= 1")
-    if balanced and n % 4:
-        raise ValueError(f"n: {n}, allowed is a multiple of 4 when balanced (equal counts of every class and subclass)")
-    if model.noise_kind == "distinct_basis" and n * m > model.d - model.features:
-        room = model.d - model.features
-        raise ValueError(f"noise_kind: 'distinct_basis' for {n * m} rows, allowed are at most d - K = {room} rows")
+        require(is_whole(value) and value >= 1, name, value, "a whole number >= 1")
+    require(isinstance(balanced, bool), "balanced", balanced, "True or False")
+    require(not balanced or n % 4 == 0, "n", n, "a multiple of 4 when balanced (equal counts of every class and subclass)")
+    room = model.d - model.features
+    drawn = model.noise_kind != "distinct_basis" or n * m <= room
+    require(drawn, "noise_kind", model.noise_kind, f"'gaussian' or 'basis' for {n * m} rows, more than d - K = {room}")

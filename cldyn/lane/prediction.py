@@ -7,15 +7,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 
 from cldyn import measures, theory
 from cldyn.data import FeatureModel
 from cldyn.experiment import Experiment, Problem, Training, cast, check, numerics
 from cldyn.lane.observed import inside_of, leave_apart, observe
 from cldyn.lane.prepared import Prepared, prepare
-from cldyn.lane.target import Structure, Target, settle, structure_of, with_step
+from cldyn.lane.target import Structure, Target, critical_of, settle, structure_of, with_step
 from cldyn.lane.training import begin
+from cldyn.refusal import require
 
 PREDICTED_MEASURES = tuple(name for name in measures.EXACT if name != "distance")
 
@@ -42,20 +43,22 @@ def forecast(prepared: Prepared, training: Training, target: Target, structure: 
     directions, flow = prepared.coords["feature_norms"], training.optimizer == "flow"
 
     def learned(direction: Array) -> tuple[Array, Array]:
-        return theory.learning_step(inside_of(prepared, w), factor, direction, training.learning_rate, flow=flow)
+        return theory.learning_step(inside_of(prepared, w), factor, direction, training.learning_rate, weight_decay=training.weight_decay, flow=flow)
 
-    step, efold = lax.map(learned, directions)
-    bound = theory.peak_bound(second, factor, directions[1]) if directions.shape[0] > 1 else jnp.nan
+    step, efold = jax.vmap(learned)(directions)
+    bound = theory.peak_bound(second, factor, directions[1]) if directions.shape[0] > 1 else jnp.full((), jnp.nan, second.dtype)
+    if training.optimizer == "momentum":  # its early growth is another
+        step, efold, bound = jnp.nan * step, jnp.nan * efold, jnp.nan * bound
     limit = jnp.pad(target.w, ((0, 0), (0, 1)))
     return {
         **observe(prepared, training, target, structure.measures, limit, leave_apart(prepared, outside)),
         "learning_step": step,
         "efold": efold,
-        "peak_bound": jnp.asarray(bound, second.dtype),
-        "critical_learning_rate": target.critical,
+        "peak_bound": bound,
+        "critical_learning_rate": critical_of(training, target),
         "smallest_second": jnp.min(jnp.where(second > 0, second, jnp.inf)),
         "largest_second": jnp.max(second),
-        "step_size": training.learning_rate,
+        "step_size": jnp.asarray(training.learning_rate),
     }
 
 
@@ -66,15 +69,18 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
         experiment: what to predict. steps: gradient descent steps, infinity for the minimum-norm minimizer.
 
     Returns:
-        Prediction; NaN where no closed form is known (momentum, a subclass that is not unlearned, own arrays).
+        Prediction; NaN where no closed form is known: growth with momentum, and the rate of unlearning where it is not that of
+        plain supervised training of a FeatureModel with a bias, embed_dim >= 2 and no class_mean.
 
     Raises:
         ValueError: as `run`.
     """
     check(experiment)
-    when = np.asarray(steps, float)
-    if when.ndim != 1 or not (when >= 0).all():
-        raise ValueError(f"steps: {steps!r}, allowed are numbers >= 0, or infinity")
+    try:
+        when = np.asarray(steps, float)
+    except (TypeError, ValueError):
+        when = np.empty(())
+    require(when.ndim == 1 and (when >= 0).all(), "steps", steps, "a list of numbers >= 0, or infinity")
     structure = structure_of(experiment, PREDICTED_MEASURES)._replace(critical=True)
     with numerics(experiment.problem.precision):
         problem, training = cast(experiment.problem, experiment.problem), cast(experiment.training, experiment.problem)
@@ -92,9 +98,10 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
 def _unlearning_rate(experiment: Experiment) -> Any:
     model, training, problem = experiment.problem.data, experiment.training, experiment.problem
     plain = training.loss == "scl" and problem.bias and training.embed_dim >= 2 and not training.weight_decay
-    if plain and isinstance(model, FeatureModel) and not model.class_mean:
-        return theory.unlearning_rate(model)
-    return float("nan")
+    if not plain or training.optimizer == "momentum" or not isinstance(model, FeatureModel) or model.class_mean:
+        return float("nan")
+    unlearned = model.class_strength and model.class_keep and model.subclass_strength and model.subclass_mean
+    return theory.unlearning_rate(model) if unlearned else float("nan")
 
 
 @partial(jax.jit, static_argnames="structure")

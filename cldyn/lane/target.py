@@ -9,9 +9,10 @@ import numpy as np
 from jax import Array
 
 from cldyn import losses, measures, theory
-from cldyn.data import Views
+from cldyn.data import FeatureModel, Views
 from cldyn.experiment import Experiment, Training
 from cldyn.lane.prepared import Prepared
+from cldyn.refusal import require
 
 
 class Target(NamedTuple):
@@ -46,23 +47,25 @@ def with_step(training: Training, target: Target) -> Training:
     """The training with its learning rate as an absolute number."""
     if training.learning_rate_unit == "absolute":
         return training
-    return replace(training, learning_rate=training.learning_rate * target.critical)  # type: ignore[arg-type]  # a traced number
+    return replace(training, learning_rate=training.learning_rate * critical_of(training, target))  # type: ignore[arg-type]  # traced
+
+
+def critical_of(training: Training, target: Target) -> Array:
+    """The critical rate of the optimizer: momentum mu, w' = w + mu (w - w_before) - eta g, is stable up to 2 (1 + mu)/lambda_max."""
+    return target.critical * (1 + training.momentum) if training.optimizer == "momentum" else target.critical
 
 
 def structure_of(experiment: Experiment, measure: Sequence[str], embed_dim: Any = None, weight_decay: Any = None) -> Structure:
     """Static side of an experiment, or of lanes with these values."""
     training, problem = experiment.training, experiment.problem
-    if isinstance(measure, str):
-        raise ValueError(f"measure: {measure!r}, allowed is a list of names")
+    require(isinstance(measure, (list, tuple, set)), "measure", measure, "a list of names")
     rows = int(np.max(training.embed_dim if embed_dim is None else embed_dim))
     decays = bool(np.any(np.asarray(training.weight_decay if weight_decay is None else weight_decay) != 0))
     for name in measure:
-        if name not in measures.MEASURES:
-            raise ValueError(f"measure: {name!r}, allowed are {', '.join(measures.MEASURES)}")
-        if name in measures.TRAIN and problem.population:
-            raise ValueError(f"measure: {name!r}, allowed with a sample, not with a population")
-        if name in measures.TEST and (problem.population or isinstance(problem.data, Views)):
-            raise ValueError(f"measure: {name!r}, allowed with a sample of a FeatureModel, which has a test sample")
+        require(isinstance(name, str) and name in measures.MEASURES, "measure", name, f"one of {', '.join(measures.MEASURES)}")
+        require(name not in measures.TRAIN or not problem.population, "measure", name, "one that needs no sample, for a population")
+        tested = isinstance(problem.data, FeatureModel) and not problem.population
+        require(name not in measures.TEST or tested, "measure", name, "one without a test sample, but for a sample of a FeatureModel")
     if isinstance(problem.data, Views) and not len(problem.data.directions):
         measure = [name for name in measure if name != "feature_norms"]
     return Structure(rows, decays, training.learning_rate_unit == "critical", tuple(measure))

@@ -6,8 +6,9 @@ M (`second`) and P (`positive`) are the moments of moments.py. Agreements are th
 import jax
 import jax.numpy as jnp
 from jax import Array
+from jax.scipy.linalg import solve_triangular
 
-from cldyn.data import is_whole
+from cldyn.refusal import is_whole, refuse, require
 
 _TIE = 1e-8
 
@@ -36,10 +37,8 @@ def minimizer(
     rows = static_rows(embed_dim, rows)
     second, positive = square(second, positive)
     values, basis = jnp.linalg.eigh(second)
-    floor = values.size * jnp.finfo(values.dtype).eps * values[-1]
-    inverse = jnp.where(values > floor, 1 / jnp.where(values > floor, values, 1), 0)
-    shared = basis.T @ positive @ basis - jnp.diag(jnp.full_like(values, 0.5) * weight_decay)
-    return _top(*_dense_agreement(shared, inverse), inverse, embed_dim, rows) @ basis.T
+    values = jnp.where(values > values.size * jnp.finfo(values.dtype).eps * values[-1], values, 0)
+    return _top(*_agreeing(values, basis.T @ positive @ basis, weight_decay), embed_dim, rows) @ basis.T
 
 
 def frame_minimizer(
@@ -52,48 +51,59 @@ def frame_minimizer(
         decays: False promises that weight_decay is zero; then the SVD of the factor is enough, else r x r matrices are.
     """
     rows = static_rows(embed_dim, rows)
-    inverse = jnp.where(second > 0, 1 / jnp.where(second > 0, second, 1), 0)
     if decays:
-        shared = factor.T @ factor - jnp.diag(jnp.full_like(second, 0.5) * weight_decay)
-        return _top(*_dense_agreement(shared, inverse), inverse, embed_dim, rows)
-    _, values, vectors = jnp.linalg.svd(factor * jnp.sqrt(inverse), full_matrices=False)
-    return _top(values**2, vectors.T, inverse, embed_dim, rows)
+        return _top(*_agreeing(second, factor.T @ factor, weight_decay), embed_dim, rows)
+    root = jnp.where(second > 0, 1 / jnp.sqrt(jnp.where(second > 0, second, 1)), 0)
+    _, values, vectors = jnp.linalg.svd(factor * root, full_matrices=False)
+    return _top(values**2, vectors * root, embed_dim, rows)
 
 
 def static_rows(embed_dim: int | Array, rows: int | None) -> int:
     """Rows of a result, which a traced embed_dim cannot tell."""
     if isinstance(embed_dim, jax.core.Tracer):
         if rows is None:
-            raise ValueError("rows: None, allowed is a whole number >= embed_dim when embed_dim is traced")
+            refuse("rows", rows, "a whole number >= embed_dim when embed_dim is traced")
         return rows
-    if not (is_whole(embed_dim) and embed_dim >= 1):
-        raise ValueError(f"embed_dim: {embed_dim!r}, allowed is a whole number >= 1")
+    require(is_whole(embed_dim) and embed_dim >= 1, "embed_dim", embed_dim, "a whole number >= 1")
     return int(embed_dim) if rows is None else rows
 
 
 def square(second: Array, positive: Array) -> tuple[Array, Array]:
     """M and P as arrays, refused unless both are [D, D]."""
     second, positive = jnp.asarray(second), jnp.asarray(positive)
-    if second.ndim != 2 or second.shape[0] != second.shape[1] or second.shape != positive.shape:
-        raise ValueError(f"second, positive: shapes {second.shape}, {positive.shape}, allowed is [D, D] for both")
+    fits = second.ndim == 2 and second.shape[0] == second.shape[1] and second.shape == positive.shape
+    require(fits, "second, positive", (second.shape, positive.shape), "a shape [D, D] for both")
     return second, positive
 
 
-def _dense_agreement(shared: Array, inverse: Array) -> tuple[Array, Array]:
-    root = jnp.sqrt(inverse)
-    scaled = root[:, None] * shared * root
-    values, vectors = jnp.linalg.eigh((scaled + scaled.T) / 2)
-    return values[::-1], vectors[:, ::-1]
+def _agreeing(second: Array, positive: Array, weight_decay: float | Array) -> tuple[Array, Array]:
+    """Agreements [k], descending, and the rows u [k, r] with (P - weight_decay/2 I) u = a M u and u^T M u = 1, for M = diag(second).
+
+    Small eigenvalues of M make A huge and its top inaccurate. D = 2 M - P + weight_decay/2 I is positive, since P <= M, and
+    (P - weight_decay/2 I) u = k D u has the same vectors, k = a/(2 - a) between -1 and 1.
+    """
+    reached = second > 0
+    shared = jnp.where(reached[:, None] & reached, positive, 0) - jnp.diag(jnp.full_like(second, 0.5) * weight_decay)
+    shared = jnp.where(reached[:, None] & reached, (shared + shared.T) / 2, 0)
+    apart = jnp.diag(jnp.where(reached, 2 * second, 1)) - shared
+    scale = 1 / jnp.sqrt(jnp.diag(apart))
+    lower = jnp.linalg.cholesky(scale[:, None] * apart * scale)
+    half = solve_triangular(lower, scale[:, None] * shared * scale, lower=True)
+    ratio, vectors = jnp.linalg.eigh(solve_triangular(lower, half.T, lower=True))
+    units = (scale[:, None] * solve_triangular(lower.T, vectors, lower=False)).T
+    length = jnp.sqrt(jnp.sum(units**2 * second, axis=1, keepdims=True))
+    agreement = 2 * ratio / jnp.maximum(1 + ratio, jnp.finfo(ratio.dtype).eps)
+    return agreement[::-1], (units / jnp.where(length > 0, length, 1))[::-1]
 
 
-def _top(agreement: Array, vectors: Array, inverse: Array, embed_dim: int | Array, rows: int) -> Array:
-    """Rows sqrt(a) e^T M^{-1/2} of the chosen eigenpairs; agreement [k] descends, vectors [r, k], inverse = 1/M [r]."""
+def _top(agreement: Array, units: Array, embed_dim: int | Array, rows: int) -> Array:
+    """Rows sqrt(a) u of the chosen eigenpairs: agreement [k] descends, units u [k, r] are orthonormal under M."""
     epsilon = jnp.finfo(agreement.dtype).eps
     tie = jnp.maximum(_TIE, 50 * epsilon).astype(agreement.dtype)
     cut = agreement[jnp.clip(jnp.asarray(embed_dim) - 1, 0, agreement.size - 1)]
     tied = jnp.abs(agreement - cut) <= tie
     above = jnp.sum(agreement > cut + tie)
-    cost = jnp.where(tied[:, None] & tied, vectors.T @ (inverse[:, None] * vectors), 0)
+    cost = jnp.where(tied[:, None] & tied, units @ units.T, 0)
     _, turn = jnp.linalg.eigh(cost + jnp.diag(jnp.where(tied, 0, 1 + 2 * jnp.trace(cost))))
     row = jnp.arange(rows)
     place = jnp.clip(row - above, 0, agreement.size - 1)  # within the tied space, which eigh puts first
@@ -101,4 +111,4 @@ def _top(agreement: Array, vectors: Array, inverse: Array, embed_dim: int | Arra
     mixing = jnp.where(clear, jnp.eye(agreement.size, dtype=turn.dtype)[:, jnp.clip(row, 0, agreement.size - 1)], turn[:, place])
     strength = agreement @ mixing**2
     present = (row < embed_dim) & (clear | (row - above < jnp.sum(tied))) & (strength > 100 * epsilon)
-    return (jnp.sqrt(jnp.where(present, strength, 0)) * (vectors @ mixing) * jnp.sqrt(inverse)[:, None]).T
+    return jnp.sqrt(jnp.where(present, strength, 0))[:, None] * (mixing.T @ units)

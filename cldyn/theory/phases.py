@@ -44,14 +44,16 @@ def _powers(growth: Array, steps: Array) -> Array:
 
 
 def learning_step(
-    start: Array, factor: Array, direction: Array, learning_rate: float | Array, size: float = 0.1, *, flow: bool = False
+    start: Array, factor: Array, direction: Array, learning_rate: float | Array, size: float = 0.1,
+    *, weight_decay: float | Array = 0.0, flow: bool = False,
 ) -> tuple[Array, Array]:
     """When early growth first carries |W v| to a size, and the e-folding time there.
 
-        |W_0 (I + 4 eta P)^t v| = size;   for an eigenvector of P: t = ln(size/|W_0 v|)/ln(1 + 4 eta c)
+        |W_0 (I + 4 eta (P - weight_decay/2 I))^t v| = size;   for an eigenvector, without decay: t = ln(size/|W_0 v|)/ln(1 + 4 eta c)
 
     Args:
-        start: W_0 [p, r]. factor: C [q, r]. direction: v [r]. learning_rate: eta. size: threshold. flow: as in `early_growth`.
+        start: W_0 [p, r]. factor: C [q, r]. direction: v [r]. learning_rate: eta. size: threshold.
+        weight_decay, flow: as in `early_growth`.
 
     Returns:
         step and e-folding time 1/ln(1 + 4 eta c) in steps, c the eigenvalue of P that v has most of W_t v in at the crossing;
@@ -59,14 +61,14 @@ def learning_step(
 
     Source: derived here from `early_growth`; bisection of a function that increases once it is above its start.
     """
-    base, (along, vectors), growth = _growth(start, factor, learning_rate, 0.0, flow)
+    base, (along, vectors), growth = _growth(start, factor, learning_rate, weight_decay, flow)
     overlap = vectors @ direction
 
     def norm(step: Array) -> Array:
         powers = _powers(growth, step)[0]
         return jnp.linalg.norm(powers[-1] * base @ direction + along @ (powers[:-1] * overlap))
 
-    span = jnp.array([0.0, 200.0], start.dtype) / growth[0]  # 200 e-folds of the fastest mode are beyond any start
+    span = jnp.array([0, 0.9 * jnp.log(jnp.finfo(start.dtype).max)], start.dtype) / growth[0]  # in e-folds of the fastest mode
 
     def halve(_: int, ends: Array) -> Array:
         middle = ends.mean()
@@ -128,7 +130,7 @@ def unlearning_rate(model: FeatureModel) -> Array:
 def _slowest(matrix: Array) -> Array:
     """Smallest non-zero eigenvalue whose eigenvector has a part along the first coordinate, the subclass."""
     values, vectors = jnp.linalg.eigh(matrix)
-    takes_part = (jnp.abs(vectors[0]) > 1e-6) & (values > 1e-12 * values[-1])
+    takes_part = (jnp.abs(vectors[0]) > 1e-6) & (values > 100 * jnp.finfo(values.dtype).eps * values[-1])
     return jnp.min(jnp.where(takes_part, values, jnp.inf))
 
 
