@@ -40,7 +40,7 @@ def inputs():
             prepared = lab.prepare(problem)
             return lab.weights(prepared, *lab.begin(prepared, training, P))
 
-        starts.append(np.asarray(jax.jit(start)(cast(problem, problem), cast(cldyn.Training(seed=seed), problem))))
+        starts.append(np.asarray(jax.jit(start)(cast(problem, problem.precision), cast(cldyn.Training(seed=seed), problem.precision))))
         label = np.repeat(np.asarray(views.label), 2)
         weights.append(np.stack([label == -1, label == 1]).astype(np.float32) / 100)
     return np.stack(rows), np.stack(starts), np.stack(weights)

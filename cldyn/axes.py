@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cldyn.data import FeatureModel, Views
-from cldyn.experiment import Experiment, Problem, Training, check
+from cldyn.experiment import Experiment, Problem, Training, check, check_training
 from cldyn.refusal import require
 
 Group = Mapping[str, Sequence[Any]]
@@ -38,7 +38,7 @@ def fields_of(*owners: type) -> list[str]:
 
 
 def grid_of(experiment: Experiment, axes: Sequence[Group]) -> Grid:
-    """The grid of checked axes; ValueError with one line for what makes no sense."""
+    """The grid of checked axes, refused where they make no sense."""
     check(experiment)
     of_data = [] if isinstance(experiment.problem.data, Views) else fields_of(Problem, FeatureModel)
     allowed = of_data + fields_of(Training)
@@ -53,13 +53,17 @@ def grid_of(experiment: Experiment, axes: Sequence[Group]) -> Grid:
             require(name in allowed, "axes", name, f"one of the numbers {', '.join(allowed)}; anything else needs a sweep of its own")
             require(name not in seen, "axes", name, "a field once")
         seen |= set(lengths)
-        require(len(set(lengths.values())) == 1, "axes", lengths, "one length in a group, whose fields are zipped")
+        require(len({*lengths.values()}) == 1 and all(lengths.values()), "axes", lengths, "one length >= 1 in a group, whose fields are zipped")
         values = {name: [_value(experiment, name, value) for value in values] for name, values in group.items()}
         dims.append((next(iter(group)), values, any(name in of_data for name in group)))
     grid = Grid(tuple(dims))
-    for _, group, _ in dims:
+    for _, group, of_problem in dims:
         for i in range(len(next(iter(group.values())))):
-            check(replaced(experiment, {name: values[i] for name, values in group.items()}))
+            changed = replaced(experiment, {name: values[i] for name, values in group.items()})
+            if of_problem:
+                check(changed)
+            else:
+                check_training(changed.training, changed.problem.precision)
     return grid
 
 
@@ -68,7 +72,7 @@ def _value(experiment: Experiment, name: str, value: Any) -> Any:
         value = value.item()
     if name.startswith("irrelevant_"):
         count = len(experiment.problem.data.irrelevant_strength)  # type: ignore[union-attr]
-        value = tuple(value) if isinstance(value, (tuple, list, np.ndarray)) else (value,) * count
+        value = tuple(value) if isinstance(value, tuple) or np.ndim(value) else (value,) * count
         require(count and len(value) == count, name, value, f"one number for all or one for each of {count} irrelevant features")
     return value
 

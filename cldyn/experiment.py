@@ -3,14 +3,14 @@
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
-from cldyn.data import FeatureModel, Views, check_model, check_sizes, static, views
-from cldyn.refusal import is_real, is_whole, refuse, require
+from cldyn.data import FeatureModel, Views, check_model, check_room, check_sizes, static, views
+from cldyn.refusal import is_real, is_size, is_whole, require
 
 _WHOLE = ("data_seed", "seed", "embed_dim", "label", "subclass", "irrelevant")
 
@@ -48,7 +48,7 @@ class Training:
         loss: "scl", "ucl" or "joint" = beta scl + (1 - beta) ucl. beta: in [0, 1], used by joint alone.
         learning_rate: step size > 0, a number, or a fraction of the lane's critical one if `learning_rate_unit` is "critical".
         optimizer: "gd", "momentum" with `momentum` in [0, 1), or "flow": gradient flow, each step one of Runge-Kutta over
-            learning_rate units of time.
+            learning_rate units of time, whose critical rate is where that becomes unstable.
         weight_decay: lambda >= 0 of lambda |W|^2, bias included. init_scale: standard deviation of the entries of W_0, >= 0.
         embed_dim: p >= 1. seed: of the initialization, from 0 to 2^31 - 1.
     """
@@ -80,12 +80,12 @@ def numerics(precision: str) -> Iterator[None]:
         yield
 
 
-def cast(tree: Any, problem: Problem) -> Any:
-    """Leaves as arrays of the problem's precision; seeds, dimensions and codes as int32."""
+def cast(tree: Any, precision: str) -> Any:
+    """Leaves as arrays of this precision; seeds, dimensions and codes as int32."""
 
     def one(path: Any, leaf: Any) -> np.ndarray:
         whole = any(getattr(entry, "name", None) in _WHOLE for entry in path)
-        return np.asarray(leaf, np.int32 if whole else problem.precision)
+        return np.asarray(leaf, np.int32 if whole else precision)
 
     return jax.tree_util.tree_map_with_path(one, tree)
 
@@ -98,69 +98,85 @@ def check_steps(record_at: Sequence[int]) -> np.ndarray:
         steps = np.empty(0)
     whole = steps.ndim == 1 and steps.size > 0 and np.issubdtype(steps.dtype, np.integer)
     good = whole and steps[0] >= 0 and (steps[1:] > steps[:-1]).all() and steps[-1] < 2**31
-    require(good, "record_at", record_at, "a list of increasing whole numbers >= 0")
+    require(good, "record_at", record_at, "a list of increasing whole numbers from 0 to 2^31 - 1")
     return steps.astype(np.int32)
 
 
 def check(experiment: Experiment) -> None:
     """Refuse with one line naming field, value and what is allowed, if anything makes no sense."""
     require(isinstance(experiment, Experiment), "experiment", experiment, "an Experiment(problem, training)")
-    problem, training = experiment.problem, experiment.training
-    require(isinstance(problem, Problem), "problem", problem, "a Problem")
-    require(isinstance(training, Training), "training", training, "a Training")
+    require(isinstance(experiment.problem, Problem), "problem", experiment.problem, "a Problem")
+    require(isinstance(experiment.training, Training), "training", experiment.training, "a Training")
+    _check_problem(experiment.problem)
+    check_training(experiment.training, experiment.problem.precision)
+
+
+def _check_problem(problem: Problem) -> None:
+    for name in ("balanced", "bias", "population"):
+        require(isinstance(getattr(problem, name), bool), name, getattr(problem, name), "True or False")
+    _one_of(problem, "precision", ("float32", "float64"))
+    require(is_size(problem.test_size), "test_size", problem.test_size, "a whole number from 1 to 2^31 - 1")
+    _whole_from(problem, "data_seed", 0)
+    given = problem.data
+    if isinstance(given, Views):
+        require(not problem.population, "population", True, "False for own arrays, which have none")
+        again = views(given.x, given.label, given.subclass, given.directions)
+        for name, groups, known in (("label", again.classes, given.classes), ("subclass", again.subclasses, given.subclasses)):
+            require(set(groups) <= set(known), name, groups, f"among {known}")
+    else:
+        require(isinstance(given, FeatureModel), "data", given, "a FeatureModel or cldyn.views(...)")
+        check_model(given)
+        check_sizes(given, problem.n, problem.m, problem.balanced and not problem.population)
+        if not problem.population:
+            check_room(given, problem.n, problem.m)
+    with np.errstate(over="ignore"):
+        for field in fields(given):
+            if not field.metadata.get("static"):
+                value = getattr(given, field.name)
+                require(np.isfinite(np.asarray(value, problem.precision)).all(), field.name, value, f"finite in {problem.precision}")
+
+
+def check_training(training: Training, precision: str) -> None:
+    """`check` of the half that touches no data."""
 
     def number(name: str, good: Any, allowed: str) -> None:
         value = getattr(training, name)
         require(is_real(value), name, value, allowed)
         with np.errstate(over="ignore", under="ignore"):
-            used = np.asarray(value, problem.precision)
-        require(np.isfinite(used) and good(used), name, value, f"{allowed} in {problem.precision}")
+            used = np.asarray(value, precision)
+        require(np.isfinite(used) and good(used), name, value, f"{allowed} in {precision}")
 
-    for name in ("balanced", "bias", "population"):
-        require(isinstance(getattr(problem, name), bool), name, getattr(problem, name), "True or False")
-    choices: tuple[tuple[Any, str, tuple[str, ...]], ...]
-    choices = ((problem, "precision", ("float32", "float64")), (training, "loss", ("scl", "ucl", "joint")))
-    choices += ((training, "learning_rate_unit", ("absolute", "critical")), (training, "optimizer", ("gd", "momentum", "flow")))
-    for owner, name, allowed in choices:
-        value = getattr(owner, name)
-        require(isinstance(value, str) and value in allowed, name, value, f"one of {allowed}")
-    for owner, name, least in ((problem, "test_size", 1), (problem, "data_seed", 0), (training, "seed", 0), (training, "embed_dim", 1)):
-        value = getattr(owner, name)
-        require(is_whole(value) and least <= int(value) < 2**31, name, value, f"a whole number from {least} to 2^31 - 1")
+    _one_of(training, "loss", ("scl", "ucl", "joint"))
+    _one_of(training, "learning_rate_unit", ("absolute", "critical"))
+    _one_of(training, "optimizer", ("gd", "momentum", "flow"))
+    _whole_from(training, "seed", 0)
+    _whole_from(training, "embed_dim", 1)
     number("beta", lambda value: 0 <= value <= 1, "a number in [0, 1]")
     number("learning_rate", lambda value: value > 0, "a finite number > 0")
     number("momentum", lambda value: 0 <= value < 1, "a number in [0, 1)")
     number("weight_decay", lambda value: value >= 0, "a finite number >= 0")
     number("init_scale", lambda value: value >= 0, "a finite number >= 0")
-    if isinstance(problem.data, Views):
-        require(not problem.population, "population", True, "False for own arrays, which have none")
-        given = problem.data
-        again = views(given.x, given.label, given.subclass, given.directions)
-        for name, groups, known in (("label", again.classes, given.classes), ("subclass", again.subclasses, given.subclasses)):
-            require(set(groups) <= set(known), name, groups, f"among {known}")
-    else:
-        require(isinstance(problem.data, FeatureModel), "data", problem.data, "a FeatureModel or cldyn.views(...)")
-        check_model(problem.data)
-        for name in _infinite(problem.data, problem.precision):
-            refuse(name, getattr(problem.data, name), f"finite in {problem.precision}")
-        if not problem.population:
-            check_sizes(problem.data, problem.n, problem.m, problem.balanced)
 
 
-def _infinite(model: FeatureModel, precision: str) -> list[str]:
-    """Fields whose numbers are infinite in this precision."""
-    names = [field.name for field in fields(model) if not field.metadata.get("static")]
-    with np.errstate(over="ignore"):
-        return [name for name in names if not np.isfinite(np.asarray(getattr(model, name), precision)).all()]
+def _one_of(owner: Any, name: str, allowed: tuple[str, ...]) -> None:
+    value = getattr(owner, name)
+    require(isinstance(value, str) and value in allowed, name, value, f"one of {allowed}")
+
+
+def _whole_from(owner: Any, name: str, least: int) -> None:
+    value = getattr(owner, name)
+    require(is_whole(value) and least <= int(value) < 2**31, name, value, f"a whole number from {least} to 2^31 - 1")
 
 
 def describe(experiment: Experiment) -> str:
     """The experiment as one line of JSON; arrays by shape."""
 
     def plain(value: Any) -> Any:
+        if is_dataclass(value):
+            return {field.name: getattr(value, field.name) for field in fields(value)}
         return f"array {np.shape(value)}" if np.ndim(value) else np.asarray(value).item()
 
     problem = experiment.problem
     if isinstance(problem.data, Views):
         problem = replace(problem, n=problem.data.x.shape[0], m=problem.data.x.shape[1])
-    return json.dumps(asdict(replace(experiment, problem=problem)), default=plain)
+    return json.dumps(replace(experiment, problem=problem), default=plain)

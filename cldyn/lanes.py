@@ -3,11 +3,12 @@
 import math
 import os
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,6 @@ from cldyn.data import Views
 from cldyn.experiment import Experiment, Problem, Training, cast, check_steps, describe, numerics
 from cldyn.lane import Prepared, Structure, Target
 from cldyn.measures import EXACT, MEASURES, TEST
-from cldyn.refusal import refuse
 
 _CACHE = 128 * 1024  # bytes of parameters in a block: what fits a core's cache with its gradient and moments
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
@@ -41,13 +41,14 @@ def sweep(
     Args:
         experiment: what lanes have in common.
         axes: groups {field: values}, zipped inside a group and multiplied between groups. Fields are the numbers of
-            FeatureModel, Problem and Training, seeds and embed_dim included; a tuple field takes one number for all
-            or a tuple. Lanes that differ in Training alone share their data.
+            FeatureModel, Problem and Training that fix no shape, seeds and embed_dim included (for own arrays those of
+            Training); a tuple field takes one number for all or a tuple. Lanes that differ in Training alone share their data.
         record_at: increasing steps >= 0. measure: names among `cldyn.MEASURES`. progress: a bar, on a terminal.
 
     Returns:
-        Dataset: a dimension per group, named after its first field, then step; `finite_steps` per lane is the
-        number of steps before divergence, from which on records are NaN.
+        Dataset: a dimension per group, named after its first field, then step and those of the measure (feature; test, output).
+        Per lane, `finite_steps` is the number of steps before divergence, from which on records are NaN, and `step_size` the
+        learning rate in use. Own arrays without directions have no feature_norms.
 
     Raises:
         ValueError: one line naming the field, the value and what is allowed.
@@ -62,8 +63,8 @@ def forecast(experiment: Experiment, axes: Sequence[Group], *, progress: bool = 
     Args and errors: as `sweep`.
 
     Returns:
-        Dataset with the lanes of `sweep`: the minimum-norm limit of every measure under its name, and the numbers of
-        `Prediction` (learning_step and efold by feature, peak_bound, critical_learning_rate, extreme second moments).
+        Dataset with the lanes of `sweep`: the minimum-norm limit of every exact measure but distance under its name, and
+        learning_step and efold by feature, peak_bound, critical_learning_rate, smallest_second, largest_second and step_size.
     """
     return _lanes(experiment, axes, None, lab.PREDICTED_MEASURES, progress)
 
@@ -76,8 +77,6 @@ def _lanes(
     problems, trainings = grid.values(True), grid.values(False)
     shared = {name: problems.pop(name) for name in list(problems) if name in fields_of(Training)}
     counts = (math.prod(grid.shape(True)), math.prod(grid.shape(False)))
-    if 0 in counts:
-        refuse("axes", axes, "at least one value in every axis")
     lanes = {name: np.broadcast_to(values[:, None], counts) for name, values in shared.items()}
     lanes |= {name: np.broadcast_to(values[None], counts) for name, values in trainings.items()}
     structure = lab.structure_of(experiment, measure, lanes.get("embed_dim"), lanes.get("weight_decay"))
@@ -143,19 +142,17 @@ class _Batch:
         structure: Structure,
     ) -> None:
         self.counts, self.structure = counts, structure
-        self.factorizing = threading.Lock()
         self.precision = experiment.problem.precision
         count = counts[0]
-        base = cast(experiment.problem, experiment.problem)
-        leaves = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), base)
+        leaves = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), experiment.problem)
         split = {
             name: tuple(column) if name.startswith("irrelevant_") else column
             for name, values in problems.items()
             for column in [np.moveaxis(values, -1, 0) if values.ndim > 1 else values]
         }
-        self.problems = cast(replaced(Experiment(leaves), split).problem, experiment.problem)
-        spread = jax.tree.map(lambda leaf: np.broadcast_to(leaf, counts), cast(experiment.training, experiment.problem))
-        self.trainings = cast(replace(spread, **lanes), experiment.problem)
+        self.problems = cast(replaced(Experiment(leaves), split).problem, self.precision)
+        spread = jax.tree.map(lambda leaf: np.broadcast_to(leaf, counts), experiment.training)
+        self.trainings = cast(replace(spread, **lanes), self.precision)
         # Predictions depend on these alone: one target for each combination that occurs.
         numbers = ("embed_dim", "beta", "weight_decay")
         keys = np.stack([np.asarray(getattr(self.trainings, name), float) for name in numbers])
@@ -179,7 +176,7 @@ class _Batch:
         wide = shape[2] + problem.bias
         reach = wide if problem.population else min(shape[0] * shape[1], wide)
         fits = max(2, min(1024, _CACHE // (self.structure.rows * reach * size)))
-        fits = 2 ** int(math.log2(fits))
+        fits = 1 << fits.bit_length() - 1
         inputs = wide * wide if problem.population else shape[0] * shape[1] * wide
         inputs += problem.test_size * wide if TEST & {*self.structure.measures} else 0
         roomy = max(1, _MEMORY // (8 * size * inputs))
@@ -189,50 +186,55 @@ class _Batch:
             self.lanes = 2
 
     def run(self, record_at: Array | None, progress: bool) -> dict[str, np.ndarray]:
-        """Records [problems, lanes, ...]."""
+        """Records [problems, lanes, ...].
+
+        This thread prepares problems, since LAPACK has threads of its own and two calls at a time hinder each other; the others train.
+        """
         results: dict[str, np.ndarray] = {}
-        starts = range(0, self.counts[0], self.together)
-        lock = threading.Lock()
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        waiting: deque[tuple[np.ndarray, np.ndarray, Future[dict[str, np.ndarray]]]] = deque()
         bar = Progress(console=Console(stderr=True), transient=True, disable=not (progress and sys.stderr.isatty()))
-        with bar:
+        with bar, ThreadPoolExecutor(cores) as pool:
             task = bar.add_task("lanes", total=self.counts[0] * self.counts[1])
 
-            def work(first: int) -> None:
-                def done(rows: np.ndarray, columns: np.ndarray, records: dict[str, np.ndarray]) -> None:
-                    with lock:
-                        for name, value in records.items():
-                            if name not in results:
-                                results[name] = np.empty((*self.counts, *value.shape[2:]), value.dtype)
-                            results[name][np.ix_(rows, columns)] = value[: rows.size, : columns.size]
-                        bar.advance(task, rows.size * columns.size)
+            def keep() -> None:
+                rows, columns, future = waiting.popleft()
+                for name, value in future.result().items():
+                    if name not in results:
+                        results[name] = np.empty((*self.counts, *value.shape[2:]), value.dtype)
+                    results[name][np.ix_(rows, columns)] = value[: rows.size, : columns.size]
+                bar.advance(task, rows.size * columns.size)
 
-                with numerics(self.precision):
-                    self._problems(first, record_at, done)
-
-            workers = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(work, starts))
+            for rows, columns, block in self._blocks():
+                future = pool.submit(self._measure, block, record_at)
+                if record_at is None:
+                    future.result()
+                waiting.append((rows, columns, future))
+                if len(waiting) > 2 * cores:  # prepared problems must not pile up
+                    keep()
+            while waiting:
+                keep()
         return results
 
-    def _problems(self, first: int, record_at: Array | None, done: Callable[..., None]) -> None:
-        """Run all lanes of the problems first ... first + together - 1."""
-        rows = np.arange(first, first + self.together) % self.counts[0]
-        present = np.arange(first, min(first + self.together, self.counts[0]))
-        problems = jax.tree.map(lambda leaf: leaf[rows], self.problems)
-        settings = jax.tree.map(lambda leaf: leaf[rows[:, None], self.chosen[rows]], self.trainings)
-        with self.factorizing:  # LAPACK has threads of its own; two calls at a time hinder each other
+    def _blocks(self) -> Iterator[tuple[np.ndarray, np.ndarray, tuple[Any, ...]]]:
+        """Problems and lanes of every block, and the block itself, filled up with lanes of its own to the one shape."""
+        for first in range(0, self.counts[0], self.together):
+            present = np.arange(first, min(first + self.together, self.counts[0]))
+            rows = np.arange(first, first + self.together) % self.counts[0]
+            problems = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.problems)
+            settings = jax.tree.map(lambda leaf, rows=rows: leaf[rows[:, None], self.chosen[rows]], self.trainings)
             prepared, targets = jax.block_until_ready(_prepare_block(problems, settings, self.structure))
-        for start in range(0, self.counts[1], self.lanes):
-            columns = np.arange(start, start + self.lanes) % self.counts[1]
-            at = np.ix_(rows, columns)
-            trainings = jax.tree.map(lambda leaf, at=at: leaf[at], self.trainings)
-            block = (prepared, targets, trainings, self.setting[at])
+            for start in range(0, self.counts[1], self.lanes):
+                at = np.ix_(rows, np.arange(start, start + self.lanes) % self.counts[1])
+                trainings = jax.tree.map(lambda leaf, at=at: leaf[at], self.trainings)
+                columns = np.arange(start, min(start + self.lanes, self.counts[1]))
+                yield present, columns, (prepared, targets, trainings, self.setting[at])
+
+    def _measure(self, block: tuple[Any, ...], record_at: Array | None) -> dict[str, np.ndarray]:
+        with numerics(self.precision):  # a context of the thread
             if record_at is None:
-                with self.factorizing:
-                    records = jax.block_until_ready(_forecast_block(*block, self.structure))
-            else:
-                records = _train_block(*block, record_at, self.structure)
-            done(present, np.arange(start, min(start + self.lanes, self.counts[1])), jax.device_get(records))
+                return jax.device_get(_forecast_block(*block, self.structure))
+            return jax.device_get(_train_block(*block, record_at, self.structure))
 
 
 # --- the dataset -----------------------------------------------------------------------------------------------------

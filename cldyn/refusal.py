@@ -28,6 +28,11 @@ def is_whole(value: Any) -> bool:
     return _kind(value) in ("i", "u")
 
 
+def is_size(value: Any) -> bool:
+    """A whole number >= 1 that can name a shape: no array."""
+    return is_whole(value) and isinstance(value, (int, np.integer)) and bool(1 <= value < 2**31)
+
+
 def is_real(value: Any) -> bool:
     """A Python, numpy or JAX number, but no complex one."""
     return _kind(value) in ("i", "u", "f")

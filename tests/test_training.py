@@ -149,7 +149,7 @@ def test_gradient_descent_approaches_gradient_flow_at_first_order():
 
 
 def test_start_outside_the_frame_keeps_its_part():
-    prepared = jax.jit(lab.prepare)(cast(SMALL.problem, SMALL.problem))
+    prepared = jax.jit(lab.prepare)(cast(SMALL.problem, "float64"))
     basis = np.asarray(prepared.frame.basis)
     before, after = cldyn.run(SMALL, [0]).weights, cldyn.run(SMALL, [300]).weights
     outside = np.eye(len(basis)) - basis @ basis.T
@@ -261,3 +261,19 @@ def test_weight_decay_delays_the_learning_step_as_predicted():
         found = cldyn.phases(range(1200), curve.T).learned
         assert np.all(np.abs(found - known.learning_step) < known.efold), decay
     assert np.isnan(cldyn.predict(Experiment(replace(problem, data=FeatureModel(d=5, subclass_strength=0.0)), SMALL.training)).unlearning_rate)
+
+
+def test_critical_rate_of_flow_is_where_runge_kutta_stops_damping():
+    base = replace(SMALL.training, learning_rate_unit="critical", optimizer="flow", embed_dim=2, init_scale=1e-3)
+    problem = Problem(FeatureModel(d=4, noise=0.0, subclass_strength=0.8), population=True, precision="float64")
+    ends = [cldyn.run(Experiment(problem, replace(base, learning_rate=share)), [0, 20_000]) for share in (0.5, 1.05)]
+    assert ends[0].records["distance"][-1] < 1e-6 and not ends[1].records["distance"][-1] < 1e-3
+
+
+def test_lanes_of_one_problem_run_on_all_cores_and_equal_single_runs(monkeypatch):
+    monkeypatch.setattr(lanes, "_CACHE", 1)  # blocks of two lanes
+    seeds = [0, 1, 2, 3, 4]
+    dataset = cldyn.sweep(SMALL, [{"seed": seeds}], CUT, progress=False)
+    for i in seeds:
+        one = cldyn.run(Experiment(SMALL.problem, replace(SMALL.training, seed=i)), CUT)
+        np.testing.assert_allclose(dataset.feature_norms[i], one.records["feature_norms"], rtol=1e-8)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cldyn.refusal import is_real, is_whole, refuse, require
+from cldyn.refusal import is_real, is_size, refuse, require
 
 
 def static(default: Any) -> Any:
@@ -160,7 +160,7 @@ def check_model(model: FeatureModel) -> None:
         ("mean", "a finite number", math.isfinite),
         ("keep", "a probability in [0, 1]", lambda value: 0 <= value <= 1),
     )
-    check(is_whole(model.d) and model.d > model.features, "d", f"a whole number above K = {model.features}")
+    check(is_size(model.d) and model.d > model.features, "d", f"a whole number above K = {model.features}")
     for kind, allowed, good in numbers:
         for owner in ("class", "subclass", "irrelevant"):
             name = f"{owner}_{kind}"
@@ -183,9 +183,13 @@ def check_model(model: FeatureModel) -> None:
 def check_sizes(model: FeatureModel, n: Any, m: Any, balanced: bool) -> None:
     """Refuse unless n examples of m views can be drawn from the model."""
     for name, value in (("n", n), ("m", m)):
-        require(is_whole(value) and value >= 1, name, value, "a whole number >= 1")
+        require(is_size(value), name, value, "a whole number >= 1")
     require(isinstance(balanced, bool), "balanced", balanced, "True or False")
     require(not balanced or n % 4 == 0, "n", n, "a multiple of 4 when balanced (equal counts of every class and subclass)")
+
+
+def check_room(model: FeatureModel, n: int, m: int) -> None:
+    """Refuse more rows than directions where every row needs one of its own."""
     room = model.d - model.features
     drawn = model.noise_kind != "distinct_basis" or n * m <= room
     require(drawn, "noise_kind", model.noise_kind, f"'gaussian' or 'basis' for {n * m} rows, more than d - K = {room}")

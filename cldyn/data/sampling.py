@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cldyn.data.model import FeatureModel, Views, check_model, check_sizes
+from cldyn.data.model import FeatureModel, Views, check_model, check_room, check_sizes
 
 _LARGEST_DECK = 2**16  # irrelevant sign patterns up to this many are dealt from a written-out deck
 
@@ -35,6 +35,7 @@ def sample(
         ValueError: numbers of the model that make no sense, or n not a multiple of 4 when balanced.
     """
     _refuse(model, n, m, balanced)
+    check_room(model, n, m)
     dtype = dtype or jnp.result_type(float)
     codes_key, keep_key, noise_key, rotation_key, _ = jax.random.split(key, 5)
     codes = _balanced_codes(codes_key, model, n) if balanced else _iid_codes(codes_key, model, n)
@@ -52,7 +53,7 @@ def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -
 
     Args:
         key: the key of the training sample; the test sample uses a part of it that training does not.
-        n: number of originals.
+        n: number of originals. Directions of basis noise are drawn with replacement, also "distinct_basis".
 
     Returns:
         Views with x [n, 1, d].

@@ -66,7 +66,7 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
     """What theory says of a lane, in the records of `run`.
 
     Args:
-        experiment: what to predict. steps: gradient descent steps, infinity for the minimum-norm minimizer.
+        experiment: what to predict. steps: training steps, infinity for the minimum-norm minimizer.
 
     Returns:
         Prediction; NaN where no closed form is known: growth with momentum, and the rate of unlearning where it is not that of
@@ -83,7 +83,7 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
     require(when.ndim == 1 and (when >= 0).all(), "steps", steps, "a list of numbers >= 0, or infinity")
     structure = structure_of(experiment, PREDICTED_MEASURES)._replace(critical=True)
     with numerics(experiment.problem.precision):
-        problem, training = cast(experiment.problem, experiment.problem), cast(experiment.training, experiment.problem)
+        problem, training = (cast(half, experiment.problem.precision) for half in (experiment.problem, experiment.training))
         finite = when[np.isfinite(when)].astype(experiment.problem.precision)
         early, known = jax.device_get(_predict(problem, training, finite, structure))
         rate = float(_unlearning_rate(experiment))

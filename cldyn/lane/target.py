@@ -14,6 +14,8 @@ from cldyn.experiment import Experiment, Training
 from cldyn.lane.prepared import Prepared
 from cldyn.refusal import require
 
+_RUNGE_KUTTA = 2.785293563405282  # where the classical method stops damping a real mode
+
 
 class Target(NamedTuple):
     """What theory says of one (problem, embed_dim, beta, weight decay): minimizer [rows, r], its loss, the critical rate."""
@@ -51,8 +53,15 @@ def with_step(training: Training, target: Target) -> Training:
 
 
 def critical_of(training: Training, target: Target) -> Array:
-    """The critical rate of the optimizer: momentum mu, w' = w + mu (w - w_before) - eta g, is stable up to 2 (1 + mu)/lambda_max."""
-    return target.critical * (1 + training.momentum) if training.optimizer == "momentum" else target.critical
+    """The critical rate of the optimizer.
+
+        2/lambda_max;   momentum mu, w' = w + mu (w - w_before) - eta g: 2 (1 + mu)/lambda_max;   Runge-Kutta: 2.785/lambda_max
+
+    Source: roots of z^2 - (1 + mu - eta lambda) z + mu, and of |1 - x + x^2/2 - x^3/6 + x^4/24| = 1, on the unit circle.
+    """
+    if training.optimizer == "momentum":
+        return target.critical * (1 + training.momentum)
+    return target.critical * (_RUNGE_KUTTA / 2 if training.optimizer == "flow" else 1)
 
 
 def structure_of(experiment: Experiment, measure: Sequence[str], embed_dim: Any = None, weight_decay: Any = None) -> Structure:

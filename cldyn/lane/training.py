@@ -33,7 +33,7 @@ def begin(prepared: Prepared, training: Training, rows: int) -> tuple[Array, Arr
     """W_0 in the frame [rows, > r], rows from embed_dim on zero, and the unit vectors [rows, D] of its parts outside.
 
     The last coordinate of a row is the length of what W_0 has outside the frame. No data reach it, so its direction
-    never changes, and its length obeys the same optimizer (weight decay, momentum, clipping by global norm) exactly.
+    never changes, and its length obeys the same optimizer (weight decay, momentum, flow) exactly.
     Coordinates between the frame's r and the last one are zero and stay so.
     """
     basis = prepared.frame.basis
@@ -55,7 +55,7 @@ def weights(prepared: Prepared, w: Array, outside: Array) -> Array:
 def train(
     prepared: Prepared, training: Training, target: Target, record_at: Array, structure: Structure
 ) -> tuple[dynamics.Trajectory, Array]:
-    """Gradient descent of one lane in the frame; also returns the vectors of `begin`."""
+    """One lane in the frame; also returns the vectors of `begin`."""
     w, outside = begin(prepared, training, structure.rows)
     beyond = (0, w.shape[1] - prepared.frame.second.size)
     second = jnp.pad(prepared.frame.second, beyond)
@@ -104,6 +104,6 @@ def run(experiment: Experiment, record_at: Sequence[int], *, measure: Sequence[s
     structure = structure_of(experiment, measure)
     steps = check_steps(record_at)
     with numerics(experiment.problem.precision):
-        problem, training = cast(experiment.problem, experiment.problem), cast(experiment.training, experiment.problem)
+        problem, training = (cast(half, experiment.problem.precision) for half in (experiment.problem, experiment.training))
         records, finite, last, rate = jax.device_get(_run(problem, training, steps, structure))
     return Run(records, int(finite), last, float(rate))
