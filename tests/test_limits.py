@@ -82,3 +82,27 @@ def test_phase_diagram_is_one_call():
     grid = jax.jit(jax.vmap(jax.vmap(norm, (0, None)), (None, 0)))(jnp.linspace(0.5, 3, 100), jnp.arange(1, 101))
     assert grid.shape == (100, 100)
     assert grid[3, -1] == 0 and grid[5, -1] == pytest.approx(1) and grid[1, 0] == pytest.approx(1)
+
+
+@given(seeds)
+def test_agreements_carry_the_variances_of_the_population(seed):
+    model = random_model(seed, False)
+    second, positive = (np.diag(part) for part in moments.population(model, "ucl", bias=False))
+    agreement, variance = theory.agreements(model, "ucl")
+    np.testing.assert_allclose(variance, second[:5], rtol=1e-12)
+    np.testing.assert_allclose(agreement, positive[:5] / second[:5], rtol=1e-10)
+
+
+@pytest.mark.slow
+def test_what_rivals_leave_behind_scales_with_the_start():
+    """The exponent from two starts, in a population where class and rival agree fully."""
+    ends = []
+    for scale in (1e-3, 1e-5):
+        model = FeatureModel(d=4, irrelevant_strength=(1.5,), subclass_strength=0.0, subclass_mean=0.0, noise=0.0)
+        training = Training("ucl", learning_rate=0.01, embed_dim=1, init_scale=scale, seed=3)
+        experiment = Experiment(Problem(model, bias=False, population=True, precision="float64"), training)
+        ends.append(cldyn.run(experiment, [0, 2000]).records["feature_norms"][-1, 0])
+    found = np.log(ends[0] / ends[1]) / np.log(100)
+    expected = np.log(theory.left_behind(1e-3, 1.0, 1.5) / theory.left_behind(1e-5, 1.0, 1.5)) / np.log(100)
+    assert found == pytest.approx(float(expected), rel=0.02)
+    assert theory.left_behind(1e-3, 1.0, 0.8) == 1

@@ -1,6 +1,6 @@
 """The claims, in the paper's order."""
 
-from cldyn.claims import class_collapse
+from cldyn.claims import class_collapse, suppression_width
 from cldyn.claims.table import Claim
 
-CLAIMS: tuple[Claim, ...] = (class_collapse.CLAIM,)
+CLAIMS: tuple[Claim, ...] = (class_collapse.CLAIM, suppression_width.CLAIM)

@@ -104,8 +104,8 @@ def commuting_critical_learning_rate(second: Array, shared: Array, embed_dim: in
         weight_decay: replaces c by c - weight_decay/2.
 
     Returns:
-        Scalar. Source: derived here: the Hessian at the minimizer splits into 1 x 1 and 2 x 2 blocks; an output
-        dimension to spare acts like one learned with a_j = 0.
+        Scalar. Source: derived here: the Hessian at the minimizer splits into 1 x 1 and 2 x 2 blocks. An output
+        dimension to spare adds 4 m_k (0 - a_k), which is never the largest.
     """
     shared = shared - jnp.asarray(weight_decay) / 2
     agreement = shared / second
@@ -114,11 +114,9 @@ def commuting_critical_learning_rate(second: Array, shared: Array, embed_dim: in
     occupied = jnp.where(learned, agreement, 0)
     pair = learned[:, None] & learned
     mixed = 4 * (agreement[:, None] * second + agreement * second[:, None])
-    spare = jnp.sum(learned) < embed_dim
     strongest = jnp.max(occupied)
     candidates = jnp.concatenate([
         jnp.where(pair, mixed, 0).ravel(),
         jnp.where(learned, 0, 4 * second * (strongest - agreement)),
-        jnp.where(learned | ~spare, 0, -4 * shared),
     ])
     return 2 / jnp.max(candidates)

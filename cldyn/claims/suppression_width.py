@@ -1,0 +1,150 @@
+"""Feature suppression by width: a narrow embedding leaves the class to easy irrelevant features, a wider one learns it."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+from cldyn import plots, theory
+from cldyn.axes import Group
+from cldyn.claims.table import Claim, Row, Study, at_least, at_most, close, found, within
+from cldyn.data import FeatureModel
+from cldyn.experiment import Experiment, Problem, Training
+from cldyn.lanes import forecast, sweep
+
+IRRELEVANT = 4
+MODEL = FeatureModel(d=1500, irrelevant_strength=(2.0,) * IRRELEVANT, subclass_mean=0.0)
+# n = 64 with six features: balanced codes are the full factorial.
+SETTING = Experiment(Problem(MODEL, n=64, m=4, bias=False, test_size=4000, precision="float64"), Training("ucl", learning_rate=0.02))
+WIDTHS = (1, 2, 3, 4, 5, 6, 8, 16)
+STRENGTHS = (0.8, 1.05, 1.2, 1.5, 2.0)
+SEEDS = {"seed": range(8), "data_seed": range(8)}
+STEPS = [0, 50, 100, 200, 400, 1000]
+MEASURES = ("feature_norms", "class_accuracy", "subclass_accuracy")
+
+
+def study() -> Study:
+    """Run every setting of the claim."""
+    axes: list[Group] = [{"embed_dim": WIDTHS}, {"irrelevant_strength": STRENGTHS}, SEEDS]
+    main = sweep(SETTING, axes, STEPS, measure=MEASURES)
+    known = forecast(SETTING, [*axes[:2], {"seed": range(2), "data_seed": range(2)}])
+    sparse_rows, sparse = _sparse()
+    population_rows, population = _population()
+    rows = _minimum_norm(known) + _trained(main) + _left_behind(main, known) + sparse_rows + population_rows
+    return Study(rows, {"": main, "sparse": sparse, "population": population}, _figure(main, known))
+
+
+def _class(dataset: xr.Dataset) -> xr.DataArray:
+    return dataset.feature_norms.sel(feature="class")
+
+
+def _at(array: xr.DataArray, strength: float) -> xr.DataArray:
+    return array.isel(irrelevant_strength=STRENGTHS.index(strength))
+
+
+def _minimum_norm(known: xr.Dataset) -> list[Row]:
+    norms = _at(_class(known), 2.0)
+    shared = (_at(known.feature_norms, 2.0).sel(embed_dim=5, feature=["class", "subclass"]) ** 2).sum("feature")
+    wide, widest = norms.sel(embed_dim=[6, 8]), norms.sel(embed_dim=16)
+    return [
+        at_most("minimum norm, irrelevant strength 2: |W v_1|, largest for p = 1 .. 4", 0.01, float(norms.sel(embed_dim=[1, 2, 3, 4]).max())),
+        within("minimum norm, irrelevant strength 2: |W v_1|, least for p = 6, 8", 0.9955, 0.9995, float(wide.min())),
+        within("minimum norm, irrelevant strength 2: |W v_1|, largest for p = 6, 8", 0.9955, 0.9995, float(wide.max())),
+        found("minimum norm, irrelevant strength 2: |W v_1| at p = 16", f"{float(widest.min()):.4f} to {float(widest.max()):.4f}"),
+        close("minimum norm, p = 5: |W v_1|^2 + |W v_2|^2, the one dimension that class and subclass share", 1.0, float(shared.median()), 0.02),
+    ]
+
+
+def _trained(main: xr.Dataset) -> list[Row]:
+    end = main.isel(step=-1)
+    norms, accuracy = _at(_class(end), 2.0), _at(end.class_accuracy, 2.0)
+    wide = norms.embed_dim >= 6
+    middle = norms.sel(embed_dim=5)
+    return [
+        at_least("share of lanes that stayed finite", 1.0, float((main.finite_steps == STEPS[-1]).mean())),
+        at_most("trained, irrelevant strength 2: |W v_1| at p = 4, largest of the seeds", 0.01, float(norms.sel(embed_dim=4).max())),
+        within("trained, irrelevant strength 2: |W v_1|, least for p >= 6", 0.99, 1.0, float(norms.where(wide).min())),
+        found("trained, p = 5: |W v_1| depends on the start", f"{float(middle.min()):.3f} to {float(middle.max()):.3f} over {middle.size} seeds"),
+        at_most("trained, irrelevant strength 2: probe accuracy of the class at p = 4, median", 0.55, float(accuracy.sel(embed_dim=4).median())),
+        at_least("trained, irrelevant strength 2: probe accuracy of the class, p >= 6, least", 0.99, float(accuracy.where(wide).min())),
+    ]
+
+
+def _left_behind(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
+    """At p = 4 rivals fill the embedding: what is left of the class, by minimum norm and by early growth."""
+    rows, factors = [], []
+    start = _class(main).sel(embed_dim=4).isel(step=0).median("seed")
+    end = _class(main).sel(embed_dim=4).isel(step=-1)
+    for i, strength in enumerate(STRENGTHS):
+        if strength <= MODEL.class_strength:
+            continue
+        low, middle, high = (float(end.isel(irrelevant_strength=i).quantile(share)) for share in (0.1, 0.5, 0.9))
+        order = float(theory.left_behind(float(start[i]), MODEL.class_strength, strength))
+        least = float(_class(known).sel(embed_dim=4).isel(irrelevant_strength=i).median())
+        factors.append(middle / order)
+        text = f"{middle:.2g} ({low:.2g} to {high:.2g}); early growth {order:.1g}, minimum norm {least:.0e}"
+        rows.append(found(f"trained, p = 4, irrelevant strength {strength:g}: |W v_1|, median (10-90 %)", text))
+    spread = np.exp(np.abs(np.log(factors)).max())
+    followed = "early growth" if spread < 10 else "neither"
+    rows.append(at_most("|W v_1| left at p = 4 over start^(1 - phi_1^2/phi_k^2) or its inverse, largest", 10.0, float(spread)))
+    rows.append(found("which boundary gradient descent follows at p = 4", followed))
+    return rows
+
+
+def _sparse() -> tuple[list[Row], xr.Dataset]:
+    """Four sparse irrelevant features of strength 4 have the variance 4 of dense ones of strength 2."""
+    model = replace(MODEL, irrelevant="sparse", irrelevant_strength=(4.0,) * IRRELEVANT)
+    experiment = replace(SETTING, problem=replace(SETTING.problem, data=model))
+    axes: list[Group] = [{"embed_dim": (3, 4, 6, 8)}, {"seed": range(2), "data_seed": range(2)}]
+    dataset = sweep(experiment, axes, STEPS, measure=("feature_norms",))
+    limit, end = _class(forecast(experiment, axes)), _class(dataset).isel(step=-1)
+    narrow, wide = [3, 4], [6, 8]
+    return [
+        at_most("sparse irrelevant features of strength 4: |W v_1| by minimum norm, p <= 4, largest", 0.02, float(limit.sel(embed_dim=narrow).max())),
+        at_least("sparse irrelevant features of strength 4: |W v_1| by minimum norm, p >= 6, least", 0.98, float(limit.sel(embed_dim=wide).min())),
+        at_most("sparse irrelevant features of strength 4: |W v_1| trained, p <= 4, largest", 0.02, float(end.sel(embed_dim=narrow).max())),
+        at_least("sparse irrelevant features of strength 4: |W v_1| trained, p >= 6, least", 0.98, float(end.sel(embed_dim=wide).min())),
+    ], dataset
+
+
+def _population() -> tuple[list[Row], xr.Dataset]:
+    """Without a sample's ties the p largest agreements win, whatever their variance: a hard class that views keep beats easy rivals."""
+    model = FeatureModel(
+        d=20, irrelevant_strength=(2.0, 1.5), subclass_mean=0.0, class_keep=0.95, subclass_keep=0.8, irrelevant_keep=(0.9, 0.7), noise_keep=0.1
+    )
+    problem = replace(SETTING.problem, data=model, population=True)
+    experiment = Experiment(problem, replace(SETTING.training, init_scale=1e-3))
+    widths = (1, 2, 3, 4)
+    dataset = sweep(experiment, [{"embed_dim": widths}, {"seed": range(4)}], [0, 500, 20_000], measure=("feature_norms",))
+    expected = np.stack([theory.population_norms(model, "ucl", p, bias=False) for p in widths])
+    end = dataset.feature_norms.isel(step=-1).transpose("embed_dim", "seed", "feature").values
+    first = dataset.feature_norms.sel(embed_dim=1, step=500).median("seed")
+    return [
+        at_most("population: feature norms trained against the p largest agreements, p = 1 .. 4, largest difference", 1e-3,
+                float(np.abs(end - expected[:, None]).max())),
+        found("population, p = 1: largest norm at step 500, before the takeover by agreement", str(first.feature[int(np.argmax(first.data))].item())),
+    ], dataset
+
+
+def _figure(main: xr.Dataset, known: xr.Dataset) -> plots.Figure:
+    strengths, widths = jnp.linspace(0.5, 2.5, 201), jnp.arange(1, WIDTHS[-1] + 1)
+
+    def norm(strength: jax.Array, p: jax.Array) -> jax.Array:
+        model = replace(MODEL, irrelevant_strength=(strength,) * IRRELEVANT)  # type: ignore[arg-type]  # traced
+        return theory.population_norms(model, "ucl", p, bias=False)[0]
+
+    predicted = jax.vmap(jax.vmap(norm, (0, None)), (None, 0))(strengths, widths)
+    start = SETTING.training.init_scale
+    edges = [float(np.sqrt(np.log(start * np.sqrt(p)) / (np.log(start * np.sqrt(p)) - np.log(0.5)))) for p in range(1, IRRELEVANT + 1)]
+    return plots.suppression_width(np.asarray(strengths), np.asarray(predicted), edges, main.isel(step=-1), known, STRENGTHS)
+
+
+CLAIM = Claim(
+    name="suppression-width",
+    says="a narrow embedding suppresses the class for easy irrelevant features; a wider one learns it",
+    source="claim 3(a) of Xue et al. (2023); the boundary by early growth derived here",
+    cost="about a minute and a half on 2 cores",
+    study=study,
+)
