@@ -197,3 +197,13 @@ def test_minimizer_and_critical_rate_map_over_dimensions_and_decays():
         one = theory.minimizer(second, positive, int(p), decay)
         np.testing.assert_allclose(w.T @ w, one.T @ one, atol=1e-12)
         assert rate == pytest.approx(float(theory.critical_learning_rate(second, positive, int(p), decay)), rel=1e-6)
+
+
+@given(seeds, st.integers(1, 5), st.sampled_from([0.0, 0.5]))
+def test_minimizer_of_any_positive_matrices(seed, p, decay):
+    rng = np.random.default_rng(seed)
+    factors = rng.normal(size=(2, 5, 7)) * np.array([0.5, 3.0])[:, None, None]
+    second, positive = factors @ factors.transpose(0, 2, 1) / 7  # P is not below M
+    w = theory.minimizer(second, positive, p, decay)
+    a = agreements(second, positive - decay / 2 * np.eye(5))[:p]
+    assert objective(w, second, positive, decay) == pytest.approx(-np.sum(a[a > 0] ** 2), rel=1e-8)

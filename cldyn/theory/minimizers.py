@@ -79,20 +79,22 @@ def square(second: Array, positive: Array) -> tuple[Array, Array]:
 def _agreeing(second: Array, positive: Array, weight_decay: float | Array) -> tuple[Array, Array]:
     """Agreements [k], descending, and the rows u [k, r] with (P - weight_decay/2 I) u = a M u and u^T M u = 1, for M = diag(second).
 
-    Small eigenvalues of M make A huge and its top inaccurate. D = 2 M - P + weight_decay/2 I is positive, since P <= M, and
-    (P - weight_decay/2 I) u = k D u has the same vectors, k = a/(2 - a) between -1 and 1.
+    Small eigenvalues of M make A huge and its top inaccurate. D = 2 s M - P + weight_decay/2 I is positive for s M >= P (s = 1 for
+    moments of data), and (P - weight_decay/2 I) u = k D u has the same vectors, k = a/(2 s - a) between -1 and 1.
     """
     reached = second > 0
     shared = jnp.where(reached[:, None] & reached, positive, 0) - jnp.diag(jnp.full_like(second, 0.5) * weight_decay)
     shared = jnp.where(reached[:, None] & reached, (shared + shared.T) / 2, 0)
-    apart = jnp.diag(jnp.where(reached, 2 * second, 1)) - shared
+    root = jnp.where(reached, 1 / jnp.sqrt(jnp.where(reached, second, 1)), 0)
+    span = 2 * jnp.maximum(jnp.linalg.eigvalsh(root[:, None] * (positive + positive.T) / 2 * root)[-1], 1)
+    apart = jnp.diag(jnp.where(reached, span * second, 1)) - shared
     scale = 1 / jnp.sqrt(jnp.diag(apart))
     lower = jnp.linalg.cholesky(scale[:, None] * apart * scale)
     half = solve_triangular(lower, scale[:, None] * shared * scale, lower=True)
     ratio, vectors = jnp.linalg.eigh(solve_triangular(lower, half.T, lower=True))
     units = (scale[:, None] * solve_triangular(lower.T, vectors, lower=False)).T
     length = jnp.sqrt(jnp.sum(units**2 * second, axis=1, keepdims=True))
-    agreement = 2 * ratio / jnp.maximum(1 + ratio, jnp.finfo(ratio.dtype).eps)
+    agreement = span * ratio / jnp.maximum(1 + ratio, jnp.finfo(ratio.dtype).eps)
     return agreement[::-1], (units / jnp.where(length > 0, length, 1))[::-1]
 
 
