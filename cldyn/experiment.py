@@ -126,7 +126,7 @@ def _check_problem(problem: Problem) -> None:
     else:
         require(isinstance(given, FeatureModel), "data", given, "a FeatureModel or cldyn.views(...)")
         check_model(given)
-        check_sizes(given, problem.n, problem.m, problem.balanced and not problem.population)
+        check_sizes(problem.n, problem.m, problem.balanced and not problem.population)
         if not problem.population:
             check_room(given, problem.n, problem.m)
     with np.errstate(over="ignore"):

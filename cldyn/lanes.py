@@ -28,6 +28,7 @@ from cldyn.measures import EXACT, MEASURES, TEST
 _CACHE = 128 * 1024  # bytes of parameters in a block: what fits a core's cache with its gradient and moments
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
 
+
 def sweep(
     experiment: Experiment,
     axes: Sequence[Group],
@@ -207,7 +208,7 @@ class _Batch:
 
             for rows, columns, block in self._blocks():
                 future = pool.submit(self._measure, block, record_at)
-                if record_at is None:
+                if record_at is None:  # a forecast factorizes too
                     future.result()
                 waiting.append((rows, columns, future))
                 if len(waiting) > 2 * cores:  # prepared problems must not pile up

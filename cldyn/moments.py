@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cldyn.data import FeatureModel, Views
+from cldyn.data import FeatureModel, Views, membership
 
 Loss = Literal["scl", "ucl", "joint"]
 
@@ -114,7 +114,7 @@ def sample_moments(views: Views, loss: Loss, *, beta: Array | float = 0.5, bias:
 def _class_weights(views: Views, dtype: Any) -> Array:
     """Weights [classes, N] that turn rows into the factor of P_scl; an empty class is a zero row."""
     n, m = views.x.shape[:2]
-    member = (jnp.asarray(views.label)[None] == jnp.array(views.classes)[:, None]).astype(dtype)
+    member = membership(views.label, views.classes, dtype)
     count = jnp.maximum(member.sum(axis=1, keepdims=True), 1)
     return jnp.repeat(member / jnp.sqrt(count * n) / m, m, axis=1)
 

@@ -270,7 +270,7 @@ def test_critical_rate_of_flow_is_where_runge_kutta_stops_damping():
     assert ends[0].records["distance"][-1] < 1e-6 and not ends[1].records["distance"][-1] < 1e-3
 
 
-def test_lanes_of_one_problem_run_on_all_cores_and_equal_single_runs(monkeypatch):
+def test_lanes_of_one_problem_in_many_blocks_equal_single_runs(monkeypatch):
     monkeypatch.setattr(lanes, "_CACHE", 1)  # blocks of two lanes
     seeds = [0, 1, 2, 3, 4]
     dataset = cldyn.sweep(SMALL, [{"seed": seeds}], CUT, progress=False)

@@ -112,6 +112,11 @@ class Views:
     subclasses: tuple[int, ...] = static((-1, 1))
 
 
+def membership(code: Any, groups: tuple[int, ...], dtype: Any) -> Array:
+    """One-hot groups of codes [n], as [groups, n]."""
+    return (jnp.asarray(code)[None] == jnp.array(groups)[:, None]).astype(dtype)
+
+
 def views(x: Any, label: Any, subclass: Any = None, directions: Any = None) -> Views:
     """A user's own data as `Views`.
 
@@ -141,7 +146,8 @@ def views(x: Any, label: Any, subclass: Any = None, directions: Any = None) -> V
     for name, code in (("label", label), ("subclass", subclass)):
         good = code.shape == (n,) and np.issubdtype(code.dtype, np.integer)
         require(good, name, f"{code.dtype} of shape {code.shape}", f"integers of shape ({n},)")
-        require(np.abs(code.astype(float)).max() < 2**31, name, code[np.abs(code.astype(float)).argmax()], "integers of 32 bits")
+        largest = code[np.abs(code.astype(float)).argmax()]
+        require(abs(int(largest)) < 2**31, name, largest, "integers of 32 bits")
         names.append(tuple(int(group) for group in np.unique(code)))
     return Views(x, label, subclass, np.zeros((n, 0), int), directions, *names)
 
@@ -180,8 +186,8 @@ def check_model(model: FeatureModel) -> None:
         check(len(set(model.irrelevant_keep)) <= 1, "irrelevant_keep", "one probability shared by sparse features")
 
 
-def check_sizes(model: FeatureModel, n: Any, m: Any, balanced: bool) -> None:
-    """Refuse unless n examples of m views can be drawn from the model."""
+def check_sizes(n: Any, m: Any, balanced: bool) -> None:
+    """Refuse unless there can be n examples of m views."""
     for name, value in (("n", n), ("m", m)):
         require(is_size(value), name, value, "a whole number >= 1")
     require(isinstance(balanced, bool), "balanced", balanced, "True or False")

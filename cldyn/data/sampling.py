@@ -80,7 +80,7 @@ def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -
 def _refuse(model: FeatureModel, n: int, m: int, balanced: bool) -> None:
     if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(model)):
         check_model(model)
-    check_sizes(model, n, m, balanced)
+    check_sizes(n, m, balanced)
 
 
 # --- codes -----------------------------------------------------------------------------------------------------------

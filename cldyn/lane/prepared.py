@@ -60,11 +60,9 @@ def _rows(views: Views, bias: bool) -> Array:
 def _groups(views: Views) -> tuple[Array, Array]:
     """One-hot classes and subclasses of all rows."""
     x = jnp.asarray(views.x)
-
-    def member(code: Array, groups: tuple[int, ...]) -> Array:
-        return jnp.repeat((jnp.asarray(code)[None] == jnp.array(groups)[:, None]).astype(x.dtype), x.shape[1], axis=1)
-
-    return member(views.label, views.classes), member(views.subclass, views.subclasses)
+    classes = data.membership(views.label, views.classes, x.dtype)
+    subclasses = data.membership(views.subclass, views.subclasses, x.dtype)
+    return jnp.repeat(classes, x.shape[1], axis=1), jnp.repeat(subclasses, x.shape[1], axis=1)
 
 
 def _group_contrasts(views: Views) -> dict[str, Array]:

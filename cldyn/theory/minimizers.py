@@ -34,8 +34,8 @@ def minimizer(
     Source: derived here. L = |M^{1/2} W^T W M^{1/2} - A|^2 + const, so Eckart-Young picks the top eigenpairs of A; the
     norm tr(q^T M^{-1} q) is then least on the bottom eigenvectors of M^{-1} in the tied space.
     """
-    rows = static_rows(embed_dim, rows)
-    second, positive = square(second, positive)
+    rows = _static_rows(embed_dim, rows)
+    second, positive = _square(second, positive)
     values, basis = jnp.linalg.eigh(second)
     values = jnp.where(values > values.size * jnp.finfo(values.dtype).eps * values[-1], values, 0)
     return _top(*_agreeing(values, basis.T @ positive @ basis, weight_decay), embed_dim, rows) @ basis.T
@@ -50,15 +50,15 @@ def frame_minimizer(
     Args:
         decays: False promises that weight_decay is zero; then the SVD of the factor is enough, else r x r matrices are.
     """
-    rows = static_rows(embed_dim, rows)
+    rows = _static_rows(embed_dim, rows)
     if decays:
         return _top(*_agreeing(second, factor.T @ factor, weight_decay), embed_dim, rows)
-    root = jnp.where(second > 0, 1 / jnp.sqrt(jnp.where(second > 0, second, 1)), 0)
+    root = _inverse_root(second)
     _, values, vectors = jnp.linalg.svd(factor * root, full_matrices=False)
     return _top(values**2, vectors * root, embed_dim, rows)
 
 
-def static_rows(embed_dim: int | Array, rows: int | None) -> int:
+def _static_rows(embed_dim: int | Array, rows: int | None) -> int:
     """Rows of a result, which a traced embed_dim cannot tell."""
     if isinstance(embed_dim, jax.core.Tracer):
         if rows is None:
@@ -68,12 +68,17 @@ def static_rows(embed_dim: int | Array, rows: int | None) -> int:
     return int(embed_dim) if rows is None else rows
 
 
-def square(second: Array, positive: Array) -> tuple[Array, Array]:
+def _square(second: Array, positive: Array) -> tuple[Array, Array]:
     """M and P as arrays, refused unless both are [D, D]."""
     second, positive = jnp.asarray(second), jnp.asarray(positive)
     fits = second.ndim == 2 and second.shape[0] == second.shape[1] and second.shape == positive.shape
     require(fits, "second, positive", (second.shape, positive.shape), "a shape [D, D] for both")
     return second, positive
+
+
+def _inverse_root(second: Array) -> Array:
+    """M^{-1/2} on range(M), zero elsewhere, for M = diag(second)."""
+    return jnp.where(second > 0, 1 / jnp.sqrt(jnp.where(second > 0, second, 1)), 0)
 
 
 def _agreeing(second: Array, positive: Array, weight_decay: float | Array) -> tuple[Array, Array]:
@@ -82,11 +87,10 @@ def _agreeing(second: Array, positive: Array, weight_decay: float | Array) -> tu
     Small eigenvalues of M make A huge and its top inaccurate. D = 2 s M - P + weight_decay/2 I is positive for s M >= P (s = 1 for
     moments of data), and (P - weight_decay/2 I) u = k D u has the same vectors, k = a/(2 s - a) between -1 and 1.
     """
-    reached = second > 0
-    shared = jnp.where(reached[:, None] & reached, positive, 0) - jnp.diag(jnp.full_like(second, 0.5) * weight_decay)
-    shared = jnp.where(reached[:, None] & reached, (shared + shared.T) / 2, 0)
-    root = jnp.where(reached, 1 / jnp.sqrt(jnp.where(reached, second, 1)), 0)
-    span = 2 * jnp.maximum(jnp.linalg.eigvalsh(root[:, None] * (positive + positive.T) / 2 * root)[-1], 1)
+    reached, root = second > 0, _inverse_root(second)
+    positive = jnp.where(reached[:, None] & reached, (positive + positive.T) / 2, 0)
+    shared = positive - jnp.diag(jnp.where(reached, 0.5, 0) * weight_decay)
+    span = 2 * jnp.maximum(jnp.linalg.eigvalsh(root[:, None] * positive * root)[-1], 1)
     apart = jnp.diag(jnp.where(reached, span * second, 1)) - shared
     scale = 1 / jnp.sqrt(jnp.diag(apart))
     lower = jnp.linalg.cholesky(scale[:, None] * apart * scale)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cldyn.theory.minimizers import minimizer, square, static_rows
+from cldyn.theory.minimizers import minimizer
 
 _KRYLOV = 24  # products between restarts
 
@@ -29,9 +29,8 @@ def critical_learning_rate(
 
     Source: linear stability of gradient descent at a minimum. From a small start it may need a smaller step.
     """
-    rows = static_rows(embed_dim, rows)
-    second, positive = square(second, positive)
     w = minimizer(second, positive, embed_dim, weight_decay, rows=rows)
+    second, positive = jnp.asarray(second), jnp.asarray(positive)
     return _critical(w, lambda u: u @ second, lambda u: u @ positive, embed_dim, weight_decay)
 
 
@@ -111,10 +110,9 @@ def commuting_critical_learning_rate(second: Array, shared: Array, embed_dim: in
     agreement = shared / second
     rank = jnp.argsort(jnp.argsort(-agreement))
     learned = (rank < embed_dim) & (agreement > 0)
-    occupied = jnp.where(learned, agreement, 0)
     pair = learned[:, None] & learned
     mixed = 4 * (agreement[:, None] * second + agreement * second[:, None])
-    strongest = jnp.max(occupied)
+    strongest = jnp.max(jnp.where(learned, agreement, 0))
     candidates = jnp.concatenate([
         jnp.where(pair, mixed, 0).ravel(),
         jnp.where(learned, 0, 4 * second * (strongest - agreement)),
