@@ -14,7 +14,7 @@ BELOW = {
     "lane": {"experiment", "data", "encoders", "losses", "dynamics", "measures", "moments", "theory"},
     "axes": {"experiment", "data"},
     "lanes": {"lane", "axes", "experiment", "data", "measures"},
-    "claims": {"lanes", "lane", "axes", "experiment", "theory", "plots", "measures", "data"},
+    "claims": {"lanes", "lane", "axes", "experiment", "theory", "plots", "measures", "data", "moments", "losses"},
     "cli": {"claims", "store", "plots"},
 }  # fmt: skip
 OWNERS = {"matplotlib": "plots", "flax": "encoders", "tyro": "cli"}

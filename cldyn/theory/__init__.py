@@ -1,12 +1,20 @@
 """What theory predicts, from the moments of the data and the numbers of the training."""
 
-from cldyn.theory.limits import agreements, augmentation_accuracy, augmentation_norm, joint_threshold, left_behind, population_norms
-from cldyn.theory.minimizers import frame_minimizer, minimizer
+from cldyn.theory.limits import (
+    agreements,
+    augmentation_accuracy,
+    augmentation_norm,
+    collapsed_norm,
+    joint_threshold,
+    left_behind,
+    population_norms,
+)
+from cldyn.theory.minimizers import frame_minimizer, minimizer, unseen
 from cldyn.theory.phases import early_growth, learning_step, one_mode, peak_bound, unlearning_rate
 from cldyn.theory.step_size import commuting_critical_learning_rate, critical_learning_rate, frame_critical_learning_rate
 
 __all__ = [
-    "agreements", "augmentation_accuracy", "augmentation_norm", "commuting_critical_learning_rate", "critical_learning_rate", "early_growth",
-    "frame_critical_learning_rate", "frame_minimizer", "joint_threshold", "learning_step", "left_behind", "minimizer", "one_mode",
-    "peak_bound", "population_norms", "unlearning_rate",
+    "agreements", "augmentation_accuracy", "augmentation_norm", "collapsed_norm", "commuting_critical_learning_rate", "critical_learning_rate",
+    "early_growth", "frame_critical_learning_rate", "frame_minimizer", "joint_threshold", "learning_step", "left_behind", "minimizer", "one_mode",
+    "peak_bound", "population_norms", "unlearning_rate", "unseen",
 ]

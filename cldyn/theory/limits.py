@@ -82,6 +82,29 @@ def joint_threshold(model: FeatureModel, embed_dim: int, *, bias: bool = True) -
     return jnp.where(rival > 0, 1 - agreement[0] / jnp.where(rival > 0, rival, 1), -jnp.inf)
 
 
+def collapsed_norm(model: FeatureModel, n: int, m: int) -> Array:
+    """|W v_2| that a sample leaves in the minimum-norm minimizer of the supervised loss, with a bias.
+
+        |W v_2| = s |mu_2|/(phi_2^2 + s (1 + mu_2^2 + phi_2^2) + s^2),   s = sigma^2 (1 + (m - 1) noise_keep) (1 - N/d)/(n m)
+
+    Args:
+        model: two features that views keep, class_mean = 0, gaussian noise. n, m: balanced examples and views of each; N = n m, or
+            n if noise_keep = 1 (equal views), below d.
+
+    Returns:
+        Scalar, up to O(1/sqrt(n m)) of itself.
+
+    Source: derived here. The minimizer fits the constant to every row at least norm. With w on features and bias and the Gram matrix
+    G of the rows' noise, the noise directions cost (1 - F w)^T G^{-1} (1 - F w), and for sign patterns that all views share the
+    Wishart matrix G acts as n m s: a ridge regression of the constant on (phi_2 s_2 + mu_2, 1) with ridge s.
+    """
+    dtype = jnp.result_type(float)
+    strength, mean, keep = (jnp.asarray(value, dtype) for value in (model.subclass_strength, model.subclass_mean, model.noise_keep))
+    rows = jnp.where(keep < 1, n * m, n)
+    s = jnp.asarray(model.noise, dtype) ** 2 * (1 + (m - 1) * keep) * (1 - rows / model.d) / (n * m)
+    return s * jnp.abs(mean) / (strength**2 + s * (1 + mean**2 + strength**2) + s**2)
+
+
 def augmentation_norm(strength: float | Array, noise: float | Array, noise_keep: float | Array, n: int, m: int) -> Array:
     """phi |W v| of a feature that all views keep, on a sample whose noise vectors are orthogonal, p >= n.
 

@@ -41,6 +41,25 @@ def minimizer(
     return _top(*_agreeing(values, basis.T @ positive @ basis, weight_decay), embed_dim, rows) @ basis.T
 
 
+def unseen(basis: Array, second: Array, direction: Array) -> Array:
+    """The part of a direction that no training row reaches.
+
+        v_perp = v - sum of the projections on the basis vectors with a non-zero second moment
+
+    Args:
+        basis: orthonormal columns [D, r]. second: M in them [r]. direction: v [D].
+
+    Returns:
+        [D]; zero, to rounding, where the rows span v.
+
+    Source: derived here. The loss knows W on range(M) alone: W + s z v_perp^T has the loss of W for every s and z. It is claim 1 of
+    Xue et al. (2023) where v is the subclass and W the collapsed minimizer; the claim is void where v_perp is zero.
+    """
+    along = jnp.where(second > 0, basis.T @ direction, 0)
+    apart = direction - basis @ along
+    return apart - basis @ jnp.where(second > 0, basis.T @ apart, 0)
+
+
 def frame_minimizer(
     second: Array, factor: Array, embed_dim: int | Array, weight_decay: float | Array = 0.0, *, rows: int | None = None,
     decays: bool = True,

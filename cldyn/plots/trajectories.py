@@ -1,6 +1,5 @@
-"""Pictures: the only room that knows matplotlib."""
+"""Pictures over training time."""
 
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -8,17 +7,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-# Okabe-Ito colours, told apart by colour-blind readers; features also differ in line style.
-CLASS, SUBCLASS, PREDICTED = "#0072B2", "#D55E00", "#444444"
+from cldyn.plots.style import CLASS, PREDICTED, STYLE, SUBCLASS
+
 CLUSTERS = {(-1, -1): "#0072B2", (-1, 1): "#56B4E9", (1, -1): "#D55E00", (1, 1): "#E69F00"}
-STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": "cldyn"}
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure by the ending of its path, whole or not at all."""
-    scratch = path.with_name(f".{path.name}")
-    figure.savefig(scratch, format=path.suffix[1:], dpi=150)
-    scratch.replace(path)
 
 
 def class_collapse(
@@ -86,44 +77,3 @@ def _norms(axis: Any, lanes: xr.Dataset, prediction: xr.Dataset, decay: float) -
     axis.set_xscale("symlog", linthresh=10)
     axis.set_title(f"learning rate {float(lanes.learning_rate):g}, {lanes.sizes['seed']} seeds", loc="left")
     axis.figure.legend(loc="outside right upper", fontsize=8, title="feature norms")
-
-
-def suppression_width(
-    strengths: np.ndarray, predicted: np.ndarray, edges: list[float], end: xr.Dataset, known: xr.Dataset, cells: tuple[float, ...]
-) -> Figure:
-    """Norm of the class over width and irrelevant strength, and all norms over width.
-
-    Args:
-        strengths: [x]. predicted: minimum-norm |W v_1| of the population at widths 1, 2, ... [width, x]. edges: strength at which early
-            growth leaves half of the class behind, for the first widths. end, known: trained and predicted norms. cells: trained strengths.
-    """
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(13, 4.8), layout="constrained")
-        axes: Any = figure.subplots(1, 2, width_ratios=(1.15, 1))
-        left, right = axes
-        widths = np.arange(1, len(predicted) + 1)
-        image = left.pcolormesh(strengths, widths, predicted, cmap="cividis", vmin=0, vmax=1, rasterized=True)
-        x, y = np.meshgrid(cells, end.embed_dim.values)
-        norms = end.feature_norms.sel(feature="class").median("seed").transpose("embed_dim", "irrelevant_strength").values
-        left.scatter(x, y, c=norms, s=55, cmap="cividis", vmin=0, vmax=1, edgecolors="white", lw=1.6, label="trained, median over seeds")
-        left.scatter(x, y, s=105, facecolors="none", edgecolors="black", lw=0.8)
-        heights = np.repeat(np.arange(len(edges) + 1) + 0.5, 2)[1:-1]
-        left.plot(np.repeat(edges, 2), heights, color="#CC79A7", ls="--", lw=2, label="predicted by early growth: half is left behind")
-        left.axvline(1, ymax=4 / 9, color="white", ls=":", lw=1.5, label="predicted by minimum norm: equal variances")
-        left.set(xlabel=r"strength of the four irrelevant features $\phi_k$ (class: 1)", ylabel="embedding dimension $p$", ylim=(0.5, 9.5))
-        left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, facecolor="#bbbbbb", frameon=True)
-        figure.colorbar(image, ax=left, label="$|W v_1|$; map: minimum norm, predicted")
-        strongest = {"irrelevant_strength": len(cells) - 1}
-        for feature, colour, style in (("class", CLASS, "-"), ("subclass", SUBCLASS, "--"), ("irrelevant_1", "#009E73", "-.")):
-            trained = end.feature_norms.isel(strongest).sel(feature=feature)
-            low, middle, high = (trained.quantile(share, "seed") for share in (0.1, 0.5, 0.9))
-            right.fill_between(end.embed_dim, low, high, color=colour, alpha=0.25, lw=0)
-            right.plot(end.embed_dim, middle, color=colour, ls=style, marker="o", ms=4, label=f"{feature.replace('_1', ' (one of four)')}, trained")
-            limit = known.feature_norms.isel(strongest).sel(feature=feature).median("seed")
-            right.plot(known.embed_dim, limit, "D", mfc="none", mec=colour, ms=9, label=f"{feature.replace('_1', '')}, predicted (minimum norm)")
-        right.set(xlabel="embedding dimension $p$", ylabel=r"feature norm $|W v_j|$", xscale="log", ylim=(-0.04, 1.08))
-        right.set_xticks(end.embed_dim.values, [str(width) for width in end.embed_dim.values])
-        right.minorticks_off()
-        right.set_title(f"irrelevant strength {cells[-1]:g}, {end.sizes['seed']} seeds, 10-90 %", loc="left")
-        figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=8, title="norms of the right panel")
-    return figure
