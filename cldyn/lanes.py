@@ -58,20 +58,20 @@ def sweep(
     return _lanes(experiment, axes, steps, measure, progress)
 
 
-def forecast(experiment: Experiment, axes: Sequence[Group], *, progress: bool = True) -> xr.Dataset:
+def forecast(experiment: Experiment, axes: Sequence[Group], *, critical: bool = True, progress: bool = True) -> xr.Dataset:
     """What theory predicts for every lane of a sweep.
 
-    Args and errors: as `sweep`.
+    Args and errors: as `sweep`. critical: whether critical rates are wanted; wide embeddings spend most of the time on them.
 
     Returns:
         Dataset with the lanes of `sweep`: the minimum-norm limit of every exact measure but distance under its name, and
         learning_step and efold by feature, peak_bound, critical_learning_rate, smallest_second, largest_second and step_size.
     """
-    return _lanes(experiment, axes, None, lab.PREDICTED_MEASURES, progress)
+    return _lanes(experiment, axes, None, lab.PREDICTED_MEASURES, progress, critical)
 
 
 def _lanes(
-    experiment: Experiment, axes: Sequence[Group], steps: np.ndarray | None, measure: Sequence[str], progress: bool
+    experiment: Experiment, axes: Sequence[Group], steps: np.ndarray | None, measure: Sequence[str], progress: bool, critical: bool = False
 ) -> xr.Dataset:
     """Measured at `steps`, or predicted where there are none."""
     grid = grid_of(experiment, axes)
@@ -81,8 +81,7 @@ def _lanes(
     lanes = {name: np.broadcast_to(values[:, None], counts) for name, values in shared.items()}
     lanes |= {name: np.broadcast_to(values[None], counts) for name, values in trainings.items()}
     structure = lab.structure_of(experiment, measure, lanes.get("embed_dim"), lanes.get("weight_decay"))
-    if steps is None:
-        structure = structure._replace(critical=True)
+    structure = structure._replace(critical=structure.critical or critical)
     with numerics(experiment.problem.precision):
         batch = _Batch(experiment, problems, lanes, counts, structure)
         records = batch.run(None if steps is None else jnp.asarray(steps), progress)

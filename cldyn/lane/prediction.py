@@ -50,12 +50,12 @@ def forecast(prepared: Prepared, training: Training, target: Target, structure: 
     if training.optimizer == "momentum":  # its early growth is another
         step, efold, bound = jnp.nan * step, jnp.nan * efold, jnp.nan * bound
     limit = jnp.pad(target.w, ((0, 0), (0, 1)))
-    return {
+    found = {"critical_learning_rate": critical_of(training, target)} if structure.critical else {}
+    return found | {
         **observe(prepared, training, target, structure.measures, limit, leave_apart(prepared, outside)),
         "learning_step": step,
         "efold": efold,
         "peak_bound": bound,
-        "critical_learning_rate": critical_of(training, target),
         "smallest_second": jnp.min(jnp.where(second > 0, second, jnp.inf)),
         "largest_second": jnp.max(second),
         "step_size": jnp.asarray(training.learning_rate),

@@ -87,3 +87,42 @@ def suppression_width(
         right.set_title(f"irrelevant strength {cells[-1]:g}, {end.sizes['seed']} seeds, 10-90 %", loc="left")
         figure.legend(*right.get_legend_handles_labels(), loc="outside right center", fontsize=8, title="norms of the right panel")
     return figure
+
+
+def joint_loss(
+    end: xr.Dataset, predicted: tuple[np.ndarray, np.ndarray], threshold: float, samples: dict[str, xr.Dataset], limits: dict[str, xr.DataArray]
+) -> Figure:
+    """Feature norms over the weight of the supervised loss.
+
+    Args:
+        end: trained norms over beta and seed, in the setting where both ends fail. predicted: beta [x] and norms there [x, K].
+        threshold: beta above which the class is learned. samples: other settings, trained over beta and seed. limits: their minimum norm.
+    """
+    curves = (("class", CLASS, "-", "o"), ("subclass", SUBCLASS, "--", "s"), ("irrelevant_1", IRRELEVANT, "-.", "^"))
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12, 7), layout="constrained")
+        axes: Any = figure.subplot_mosaic([["main"] * 3, [*samples]], height_ratios=(1.3, 1))
+        axis = axes["main"]
+        for j, (feature, colour, style, marker) in enumerate(curves):
+            axis.plot(predicted[0], predicted[1][:, j], color=colour, ls=style, label=f"{feature.replace('_1', '')}, predicted")
+            norms = end.feature_norms.sel(feature=feature)
+            axis.plot(end.beta, norms.median("seed"), marker, color=colour, mfc="white", mew=1.5, ms=7, label=f"{feature.replace('_1', '')}, trained")
+        axis.axvline(threshold, color=PREDICTED, ls=":", lw=1.5, label=f"predicted threshold {threshold:.3f}")
+        axis.set(xlabel=r"weight $\beta$ of the supervised loss", ylabel=r"feature norm $|W v_j|$", xlim=(-0.012, 1.012), ylim=(-0.03, 1.05))
+        axis.set_title("population, p = 2: class suppressed at the left end, subclass collapsed at the right end, neither in between", loc="left")
+        figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", fontsize=8)
+        titles = {
+            "collapse": "collapse setting, p = 3", "width": "four strong irrelevant features, p = 4",
+            "augmentation": r"noise kept, $\sigma=16$, p = n = 64",
+        }
+        for name, dataset in samples.items():
+            axis = axes[name]
+            for feature, colour, style, marker in curves:
+                if feature in dataset.feature.values:
+                    axis.plot(dataset.beta, limits[name].sel(feature=feature), color=colour, ls=style)
+                    middle = dataset.feature_norms.sel(feature=feature).median("seed")
+                    axis.plot(dataset.beta, middle, marker, color=colour, mfc="white", mew=1.2, ms=5)
+            axis.set(xlabel=r"$\beta$", ylim=(-0.01, None))
+            axis.set_title(titles[name], loc="left")
+        axes[next(iter(samples))].set_ylabel(r"$|W v_j|$")
+    return figure
