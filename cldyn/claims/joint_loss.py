@@ -26,7 +26,7 @@ COLLAPSE = Experiment(replace(class_collapse.PAPER.problem, test_size=4000), rep
 WIDTH = replace(suppression_width.SETTING, training=replace(suppression_width.SETTING.training, loss="joint"))
 AUGMENTATION = Experiment(
     Problem(FeatureModel(d=4000, subclass_mean=0.0, noise=16.0, noise_keep=1.0), n=64, m=1, bias=False, test_size=4000, precision="float64"),
-    Training("joint", learning_rate=0.5, learning_rate_unit="critical", embed_dim=64),
+    Training("joint", learning_rate=0.018, embed_dim=64),
 )
 FEW_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 SEEDS = {"seed": range(4), "data_seed": range(4)}

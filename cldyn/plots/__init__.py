@@ -2,8 +2,8 @@
 
 from matplotlib.figure import Figure
 
-from cldyn.plots.diagrams import joint_loss, minimizers, suppression_width
+from cldyn.plots.diagrams import joint_loss, minimizers, suppression_augmentation, suppression_width
 from cldyn.plots.style import save
 from cldyn.plots.trajectories import class_collapse
 
-__all__ = ["Figure", "class_collapse", "joint_loss", "minimizers", "save", "suppression_width"]
+__all__ = ["Figure", "class_collapse", "joint_loss", "minimizers", "save", "suppression_augmentation", "suppression_width"]

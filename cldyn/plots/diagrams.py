@@ -89,6 +89,49 @@ def suppression_width(
     return figure
 
 
+def suppression_augmentation(
+    diagram: tuple[np.ndarray, np.ndarray, np.ndarray], boundary: tuple[np.ndarray, np.ndarray], edge: float, end: xr.Dataset,
+    predicted: tuple[np.ndarray, np.ndarray, np.ndarray], reference: xr.Dataset,
+) -> Figure:
+    """Norm of the class over the noise and what views keep of it, and what a probe recovers.
+
+    Args:
+        diagram: noise [x], noise_keep [y] and predicted |W v_1| [y, x]. boundary: noise and noise_keep where half of it is lost.
+        edge: noise of that boundary where views keep all of it. end: trained cells over noise and noise_keep.
+        predicted: noise_keep [x], norm and accuracy there. reference: the same trained over noise_keep and seed.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(12, 4.8), layout="constrained")
+        axes: Any = figure.subplots(1, 2, width_ratios=(1.2, 1))
+        left, right = axes
+        image = left.pcolormesh(*diagram, cmap="cividis", vmin=0, vmax=1, rasterized=True)
+        x, y = np.meshgrid(end.noise.values, end.noise_keep.values)
+        norms = end.feature_norms.sel(feature="class").transpose("noise_keep", "noise").values
+        left.scatter(x, y, c=norms, s=55, cmap="cividis", vmin=0, vmax=1, edgecolors="white", lw=1.6, label="trained")
+        left.scatter(x, y, s=105, facecolors="none", edgecolors="black", lw=0.8)
+        left.plot(*boundary, color="#CC79A7", ls="--", lw=2.5, label=r"predicted: half is lost, $\sigma^2(1+(m-1)\,$noise_keep$) = nm\phi_1^2$")
+        left.axvline(edge, color="white", ls=":", lw=1.8, label=r"predicted for equal views: $\sigma^2 = n\phi_1^2$")
+        left.set(xscale="log", xlabel=r"length of the noise $\sigma$", ylabel="noise_keep, what views share of it", ylim=(-0.08, 1.08))
+        left.set_xticks(end.noise.values, [f"{sigma:g}" for sigma in end.noise.values])
+        left.minorticks_off()
+        left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), fontsize=8, facecolor="#bbbbbb", frameon=True)
+        figure.colorbar(image, ax=left, label="$|W v_1|$; map: closed form, predicted")
+        keep, norm, accuracy = predicted
+        for values, measured, colour, style, name in (
+            (accuracy, reference.class_accuracy, SUBCLASS, "--", "accuracy of a linear probe for the class"),
+            (norm, reference.feature_norms.sel(feature="class"), CLASS, "-", "norm of the class $|W v_1|$"),
+        ):
+            right.plot(keep, values, color=colour, ls=style, label=f"{name}, predicted")
+            middle = measured.median("seed")
+            spread = np.abs(measured.quantile([0, 1], "seed") - middle)
+            right.errorbar(measured.noise_keep, middle, yerr=spread.values, fmt="o", color=colour, capsize=3, label="trained, range of seeds")
+        right.axhline(0.5, color=PREDICTED, ls=":", lw=1, label="accuracy of chance")
+        right.set(xlabel="noise_keep, what views share of the noise", ylabel="norm, or accuracy", ylim=(0, 1.02))
+        right.set_title(r"$\sigma = 32$, n = 64, m = 8, d = 4000, p = 64", loc="left")
+        right.legend(loc="upper right", bbox_to_anchor=(1, 0.48), fontsize=8)
+    return figure
+
+
 def joint_loss(
     end: xr.Dataset, predicted: tuple[np.ndarray, np.ndarray], threshold: float, samples: dict[str, xr.Dataset], limits: dict[str, xr.DataArray]
 ) -> Figure:
