@@ -1,6 +1,13 @@
 """The claims, in the paper's order."""
 
-from cldyn.claims import class_collapse, joint_loss, minimizers, suppression_augmentation, suppression_width
+from cldyn.claims import class_collapse, joint_loss, minimizers, step_size, suppression_augmentation, suppression_width
 from cldyn.claims.table import Claim
 
-CLAIMS: tuple[Claim, ...] = (minimizers.CLAIM, class_collapse.CLAIM, suppression_width.CLAIM, suppression_augmentation.CLAIM, joint_loss.CLAIM)
+CLAIMS: tuple[Claim, ...] = (
+    minimizers.CLAIM,
+    class_collapse.CLAIM,
+    suppression_width.CLAIM,
+    suppression_augmentation.CLAIM,
+    joint_loss.CLAIM,
+    step_size.CLAIM,
+)

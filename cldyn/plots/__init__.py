@@ -4,6 +4,6 @@ from matplotlib.figure import Figure
 
 from cldyn.plots.diagrams import joint_loss, minimizers, suppression_augmentation, suppression_width
 from cldyn.plots.style import save
-from cldyn.plots.trajectories import class_collapse
+from cldyn.plots.trajectories import class_collapse, step_size
 
-__all__ = ["Figure", "class_collapse", "joint_loss", "minimizers", "save", "suppression_augmentation", "suppression_width"]
+__all__ = ["Figure", "class_collapse", "joint_loss", "minimizers", "save", "step_size", "suppression_augmentation", "suppression_width"]

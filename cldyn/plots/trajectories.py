@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cldyn.plots.style import CLASS, PREDICTED, STYLE, SUBCLASS
+from cldyn.plots.style import CLASS, IRRELEVANT, PREDICTED, STYLE, SUBCLASS
 
 CLUSTERS = {(-1, -1): "#0072B2", (-1, 1): "#56B4E9", (1, -1): "#D55E00", (1, 1): "#E69F00"}
 
@@ -77,3 +77,58 @@ def _norms(axis: Any, lanes: xr.Dataset, prediction: xr.Dataset, decay: float) -
     axis.set_xscale("symlog", linthresh=10)
     axis.set_title(f"learning rate {float(lanes.learning_rate):g}, {lanes.sizes['seed']} seeds", loc="left")
     axis.figure.legend(loc="outside right upper", fontsize=8, title="feature norms")
+
+
+def step_size(main: xr.Dataset, flow: xr.Dataset, small: dict[str, xr.Dataset], edges: dict[str, float], known: xr.Dataset) -> Figure:
+    """The subclass over flow time for many steps, what is left at the end, and where training converges.
+
+    Args:
+        main: lanes over seed, learning_rate (of the critical) and step. flow: gradient flow over seed and step. small: settings with edges known.
+        edges: where they diverge, of the critical rate. known: forecast of main, median over seeds.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(15, 5.4), layout="constrained")
+        axes: Any = figure.subplots(1, 3, width_ratios=(1.15, 1, 1))
+        first, second, third = axes
+        fractions = main.learning_rate.values
+        shown = [fraction for fraction in (0.03, 0.1, 0.3, 0.7, 0.98, 1.1, 1.5) if fraction in fractions]
+        for fraction, colour in zip(shown, matplotlib.colormaps["viridis"](np.linspace(0, 0.95, len(shown))), strict=True):
+            lane = main.sel(learning_rate=fraction)
+            curve = lane.feature_norms.sel(feature="subclass").median("seed")
+            first.plot(lane.step_size.median() * main.step, curve, color=colour, lw=1.3, label=f"{fraction:g} of the critical rate")
+        step = float(flow.step_size.median())
+        first.plot(flow.step * step, flow.feature_norms.sel(feature="subclass").median("seed"), "k--", lw=1.5, label="gradient flow")
+        first.axhline(float(known.feature_norms.sel(feature="subclass")), color=PREDICTED, ls=":", label="predicted limit")
+        first.axhline(float(known.peak_bound), color=PREDICTED, ls="-.", lw=1.2, label="predicted bound of the peak")
+        first.set(xscale="log", yscale="log", xlim=(0.2, 60), ylim=(1e-3, 1.5), xlabel="flow time, learning rate x step",
+                  ylabel=r"subclass norm $|W v_2|$")
+        first.set_title("collapse setting, p = 2, median over seeds", loc="left")
+        first.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8)
+        end = main.feature_norms.isel(step=-1)
+        finite = (main.finite_steps == main.step[-1]).all("seed")
+        for name, values, colour, style in (
+            ("class at the end", end.sel(feature="class"), CLASS, "o-"),
+            ("subclass at its peak", main.feature_norms.sel(feature="subclass").max("step"), IRRELEVANT, "^-."),
+            ("subclass at the end", end.sel(feature="subclass"), SUBCLASS, "s--"),
+        ):
+            second.plot(fractions, values.median("seed").where(finite), style, color=colour, ms=4, label=name)
+        second.axvline(1, color=PREDICTED, ls=":", label="predicted: critical rate")
+        second.set(yscale="log", ylim=(1e-3, 3), xlabel="learning rate / critical rate", ylabel=r"feature norm $|W v_j|$")
+        second.set_title(f"collapse setting, at step {int(main.step[-1])}", loc="left")
+        second.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8)
+        _regimes(third, {"collapse setting": main, **small}, edges)
+    return figure
+
+
+def _regimes(axis: Any, settings: dict[str, xr.Dataset], edges: dict[str, float]) -> None:
+    """Final distance to the minimizer over the step; diverged lanes along the top."""
+    for (name, dataset), colour, marker in zip(settings.items(), (SUBCLASS, CLASS, IRRELEVANT), "so^", strict=True):
+        distance = dataset.distance.isel(step=-1).median("seed").values
+        axis.plot(dataset.learning_rate, np.where(np.isnan(distance), 30, np.maximum(distance, 1e-16)), marker, color=colour, mfc="none", label=name)
+        if name in edges:
+            axis.axvline(edges[name], color=colour, ls="--", lw=1.2, label=f"{name}: predicted edge of divergence")
+    axis.axvline(1, color=PREDICTED, ls=":", label="predicted: critical rate")
+    axis.axhline(8, color=PREDICTED, lw=0.6)
+    axis.set(yscale="log", ylim=(1e-17, 300), xlabel="learning rate / critical rate", ylabel="distance to the minimum norm (diverged: above line)")
+    axis.set_title("where training converges, median over seeds", loc="left")
+    axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8)
