@@ -50,12 +50,15 @@ class Training:
         optimizer: "gd", "momentum" with `momentum` in [0, 1), or "flow": gradient flow, each step one of Runge-Kutta over
             learning_rate units of time, whose critical rate is where that becomes unstable.
         weight_decay: lambda >= 0 of lambda |W|^2, bias included. init_scale: standard deviation of the entries of W_0, >= 0.
+        depth: layers L >= 1 of a linear encoder W_L ... W_1, all embed_dim wide: those above the first are a projection head. From 2 on
+            it starts balanced, init_scale x orthonormal rows below init_scale x identities, without weight decay or critical rates.
         embed_dim: p >= 1. seed: of the initialization, from 0 to 2^31 - 1.
     """
 
     loss: Literal["scl", "ucl", "joint"] = static("scl")
     learning_rate_unit: Literal["absolute", "critical"] = static("absolute")
     optimizer: Literal["gd", "momentum", "flow"] = static("gd")
+    depth: int = static(1)
     beta: float = 0.5
     learning_rate: float = 0.05
     momentum: float = 0.9
@@ -149,6 +152,7 @@ def check_training(training: Training, precision: str) -> None:
     _one_of(training, "loss", ("scl", "ucl", "joint"))
     _one_of(training, "learning_rate_unit", ("absolute", "critical"))
     _one_of(training, "optimizer", ("gd", "momentum", "flow"))
+    require(is_size(training.depth), "depth", training.depth, "a whole number >= 1")
     _whole_from(training, "seed", 0)
     _whole_from(training, "embed_dim", 1)
     number("beta", lambda value: 0 <= value <= 1, "a number in [0, 1]")
@@ -156,6 +160,9 @@ def check_training(training: Training, precision: str) -> None:
     number("momentum", lambda value: 0 <= value < 1, "a number in [0, 1)")
     number("weight_decay", lambda value: value >= 0, "a finite number >= 0")
     number("init_scale", lambda value: value >= 0, "a finite number >= 0")
+    if training.depth > 1:
+        require(training.learning_rate_unit == "absolute", "learning_rate_unit", training.learning_rate_unit, "'absolute' for depth > 1")
+        require(training.weight_decay == 0, "weight_decay", training.weight_decay, "0 for depth > 1")
 
 
 def _one_of(owner: Any, name: str, allowed: tuple[str, ...]) -> None:

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from cldyn import lane as lab
 from cldyn.axes import Grid, Group, fields_of, grid_of, replaced
 from cldyn.data import Views
-from cldyn.experiment import Experiment, Problem, Training, cast, check_steps, describe, numerics
+from cldyn.experiment import Experiment, Problem, Training, cast, check, check_steps, describe, numerics
 from cldyn.lane import Prepared, Structure, Target
 from cldyn.measures import EXACT, MEASURES, TEST
 
@@ -67,7 +67,8 @@ def forecast(experiment: Experiment, axes: Sequence[Group], *, critical: bool = 
         Dataset with the lanes of `sweep`: the minimum-norm limit of every exact measure but distance under its name, and
         learning_step and efold by feature, peak_bound, critical_learning_rate, smallest_second, largest_second and step_size.
     """
-    return _lanes(experiment, axes, None, lab.PREDICTED_MEASURES, progress, critical)
+    check(experiment)
+    return _lanes(experiment, axes, None, lab.predicted_measures(experiment.training), progress, critical)
 
 
 def _lanes(
@@ -239,7 +240,7 @@ class _Batch:
 
 # --- the dataset -----------------------------------------------------------------------------------------------------
 
-_DIMS = {"feature_norms": ("feature",), "learning_step": ("feature",), "efold": ("feature",), "embeddings": ("test", "output")}
+_DIMS = {"embeddings": ("test", "output"), **dict.fromkeys(("feature_norms", "first_layer_norms", "learning_step", "efold"), ("feature",))}
 _NUMBERS = {  # one per lane (and feature): long name, units
     "finite_steps": ("steps before divergence", "steps"),
     "step_size": ("learning rate in use", "1"),

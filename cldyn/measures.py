@@ -4,7 +4,9 @@ from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
+
+from cldyn import linalg
 
 MEASURES = {
     "feature_norms": "norm of the embedded feature direction |W v_j|",
@@ -22,16 +24,19 @@ MEASURES = {
     "test_subclass_variance": "variance of the test sample within subclasses of a class",
     "class_accuracy": "test accuracy of a linear probe for the class",
     "subclass_accuracy": "test accuracy of a linear probe for the subclass",
+    "first_layer_norms": "norm of the feature direction below the projection head |W_1 v_j|",
+    "imbalance": "largest relative difference between W_(l+1)^T W_(l+1) and W_l W_l^T",
     "effective_rank": "effective rank of the centred embeddings of the training rows",
     "embeddings": "embeddings of the test sample",
 }
-# What needs training rows or a test sample; everything else is exact.
+# What needs training rows, a test sample, or more than one layer to be of interest; everything else is exact.
 TEST = {"test_class_variance", "test_subclass_variance", "class_accuracy", "subclass_accuracy", "embeddings"}
 TRAIN = {
     "train_class_gap", "train_subclass_gap", "train_class_variance", "train_subclass_variance", "class_accuracy", "subclass_accuracy",
     "effective_rank",
 }
-EXACT = tuple(name for name in MEASURES if name not in TEST | TRAIN)
+DEEP = {"first_layer_norms", "imbalance"}
+EXACT = tuple(name for name in MEASURES if name not in TEST | TRAIN | DEEP)
 
 
 def feature_norms(directions: Array) -> Array:
@@ -58,6 +63,24 @@ def gap(differences: Array) -> Array:
         [...]. NaN where there is one group alone. Source: derived here; 2 phi_j |W v_j| for a linear encoder.
     """
     return jnp.sqrt(jnp.mean(jnp.sum(differences**2, axis=-1), axis=-1))
+
+
+def imbalance(gram: Array, head: Array) -> Array:
+    """How far the layers of a deep linear encoder are from balance.
+
+        max_l |W_(l+1)^T W_(l+1) - W_l W_l^T|_F/|W_1 W_1^T|_F
+
+    Args:
+        gram: W_1 W_1^T [p, p]. head: W_2 ... W_L [L - 1, p, p].
+
+    Returns:
+        Scalar; 0 for one layer.
+
+    Source: the differences do not change in gradient flow (Arora, Cohen and Hazan 2018).
+    """
+    below = [gram, *(layer @ layer.T for layer in head[:-1])]
+    apart = [jnp.linalg.norm(layer.T @ layer - under) for layer, under in zip(head, below, strict=False)]
+    return jnp.max(jnp.stack(apart)) / jnp.linalg.norm(gram) if apart else jnp.zeros((), gram.dtype)
 
 
 def contrasts(embeddings: Array, member: Array) -> Array:
@@ -94,9 +117,7 @@ def gram_distance(w: Array, limit: Array) -> Array:
     of D, S and l. Only matrix products occur, since LAPACK calls inside lanes can block each other's threads on CPU.
     """
     p = w.shape[0]
-    overlap = limit @ w.T
-    o = overlap / jnp.maximum(jnp.linalg.norm(overlap), jnp.finfo(w.dtype).tiny)
-    o = lax.fori_loop(0, 40, lambda _, o: 1.5 * o - 0.5 * (o @ o.T) @ o, o)
+    o = linalg.polar(limit @ w.T, 40)
     turned = o.T @ limit
     rows = jnp.concatenate([w - turned, w + turned, limit])
     half, none = jnp.eye(p, dtype=w.dtype) / 2, jnp.zeros((p, p), w.dtype)
@@ -140,7 +161,7 @@ def probe_accuracy(train: Array, train_sign: Array, test: Array, test_sign: Arra
     variance = jnp.diag(covariance)
     ridge = 1e-6 * jnp.sum(variance) / jnp.maximum(jnp.sum(variance > 0), 1)
     ridge = jnp.where(ridge > 0, ridge, 1)
-    slope = _solve(covariance + ridge * jnp.eye(variance.size, dtype=train.dtype), apart.T @ (train_sign - level) / train.shape[0])
+    slope = linalg.solve(covariance + ridge * jnp.eye(variance.size, dtype=train.dtype), apart.T @ (train_sign - level) / train.shape[0])
     score = ((test - centre) @ slope + level) * test_sign
     return jnp.mean((score > 0) + 0.5 * (score == 0))
 
@@ -157,37 +178,9 @@ def effective_rank(embeddings: Array) -> Array:
         Scalar in [1, p]. Source: Roy and Vetterli (2007), of squared singular values.
     """
     apart = embeddings - embeddings.mean(axis=0)
-    share = _eigenvalues(apart.T @ apart)
+    share = linalg.eigenvalues(apart.T @ apart)
     share = jnp.maximum(share, 0) / jnp.sum(share)
     return jnp.exp(-jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1)), 0)))
-
-
-def _solve(matrix: Array, right: Array) -> Array:
-    """Solution for a positive matrix [p, p] by Gauss-Jordan elimination: no LAPACK inside lanes, where its calls can block each other."""
-
-    def eliminate(k: Array, table: Array) -> Array:
-        pivot = table[k] / table[k, k]
-        return (table - table[:, k, None] * pivot).at[k].set(pivot)
-
-    return lax.fori_loop(0, matrix.shape[0], eliminate, jnp.concatenate([matrix, right[:, None]], axis=1))[:, -1]
-
-
-def _eigenvalues(matrix: Array) -> Array:
-    """Eigenvalues of a symmetric matrix [p, p] by Jacobi's cyclic rotations (Golub and Van Loan), for the same reason."""
-    p = matrix.shape[0]
-    first, second = jnp.array([(i, j) for i in range(p) for j in range(i + 1, p)], jnp.int32).reshape(-1, 2).T
-
-    def rotate(turn: Array, a: Array) -> Array:
-        i, j = first[turn % first.size], second[turn % first.size]
-        apart = a[j, j] - a[i, i]
-        angle = 0.5 * jnp.arctan2(jnp.where(apart < 0, -2, 2) * a[i, j], jnp.abs(apart))  # the smaller of two, which converges
-        c, s = jnp.cos(angle), jnp.sin(angle)
-        rows = a[jnp.array([i, j])]
-        a = a.at[i].set(c * rows[0] - s * rows[1]).at[j].set(s * rows[0] + c * rows[1])
-        columns = a[:, jnp.array([i, j])]
-        return a.at[:, i].set(c * columns[:, 0] - s * columns[:, 1]).at[:, j].set(s * columns[:, 0] + c * columns[:, 1])
-
-    return jnp.diag(lax.fori_loop(0, 8 * first.size, rotate, matrix)) if p > 1 else jnp.diag(matrix)
 
 
 class Phases(NamedTuple):

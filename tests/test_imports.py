@@ -7,7 +7,9 @@ import cldyn
 
 ROOT = Path(cldyn.__file__).parent
 BELOW = {
-    "data": set(), "encoders": set(), "losses": set(), "dynamics": set(), "measures": set(), "plots": set(), "store": set(), "refusal": set(),
+    "data": set(), "linalg": set(), "losses": set(), "dynamics": set(), "plots": set(), "store": set(), "refusal": set(),
+    "encoders": {"linalg"},
+    "measures": {"linalg"},
     "moments": {"data"},
     "theory": {"data"},
     "experiment": {"data"},

@@ -1,11 +1,11 @@
 """One lane: a problem prepared, a training run on it, and what theory says of both."""
 
-from cldyn.lane.prediction import PREDICTED_MEASURES, Prediction, forecast, predict
+from cldyn.lane.prediction import Prediction, forecast, predict, predicted_measures
 from cldyn.lane.prepared import Prepared, prepare
 from cldyn.lane.target import Structure, Target, settle, structure_of, with_step
 from cldyn.lane.training import Run, begin, run, train, weights
 
 __all__ = [
-    "PREDICTED_MEASURES", "Prediction", "Prepared", "Run", "Structure", "Target", "begin", "forecast", "predict", "prepare", "run", "settle",
+    "Prediction", "Prepared", "Run", "Structure", "Target", "begin", "forecast", "predict", "predicted_measures", "prepare", "run", "settle",
     "structure_of", "train", "weights", "with_step",
 ]

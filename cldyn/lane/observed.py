@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 from jax import Array
 
-from cldyn import losses, measures
+from cldyn import encoders, losses, measures
 from cldyn.experiment import Training
 from cldyn.lane.prepared import Prepared
 from cldyn.lane.target import Target
@@ -17,23 +17,27 @@ def inside_of(prepared: Prepared, w: Array) -> Array:
 
 
 def leave_apart(prepared: Prepared, outside: Array) -> dict[str, Array]:
-    """Embeddings of what is left of the probes, by rows `outside` of length 1 [rows, D]: {name: [s, rows]}."""
-    return {name: rest @ outside.T for name, rest in prepared.rest.items()}
+    """Embeddings of what is left of the probes, and of themselves, by rows `outside` of length 1 [rows, D]: {name: [s, rows]}."""
+    return {name: rest @ outside.T for name, rest in {**prepared.rest, "outside": outside}.items()}
 
 
 def observe(
-    prepared: Prepared, training: Training, target: Target, names: Sequence[str], w: Array, apart: dict[str, Array]
+    prepared: Prepared, training: Training, target: Target, names: Sequence[str], layers: encoders.Layers, apart: dict[str, Array]
 ) -> dict[str, Array]:
     """Measures of an encoder.
 
     Args:
-        names: among `measures.MEASURES`. w: in the frame, as in `begin` [rows, > r]. apart: from `leave_apart`.
+        names: among `measures.MEASURES`. layers: in the frame, as in `begin`. apart: from `leave_apart`.
     """
     second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
-    inside = inside_of(prepared, w)
+    first, length = inside_of(prepared, layers.first), layers.first[:, -1]
+    inside = encoders.end_to_end(encoders.Layers(first, layers.head))
+
+    def embed_below(name: str) -> Array:
+        return prepared.coords[name] @ first.T + apart[name] * length
 
     def embed(name: str) -> Array:
-        return prepared.coords[name] @ inside.T + apart[name] * w[:, -1]
+        return encoders.project(layers.head, embed_below(name))
 
     def gap(name: str) -> Array:
         return measures.gap(embed(name))
@@ -50,7 +54,7 @@ def observe(
         signs = {name: groups[kind][1] - groups[kind][0] for name, groups in prepared.groups.items()}
         return measures.probe_accuracy(embed("train"), signs["train"], embed("test"), signs["test"])
 
-    loss = losses.spectral_in_frame(inside, second, factor) + training.weight_decay * jnp.sum(w**2)
+    loss = losses.spectral_in_frame(inside, second, factor) + training.weight_decay * jnp.sum(layers.first**2)
     available = {
         "feature_norms": lambda: measures.feature_norms(embed("feature_norms")),
         "class_gap": lambda: gap("class_gap"),
@@ -67,6 +71,8 @@ def observe(
         "test_subclass_variance": lambda: variance("test", True),
         "class_accuracy": lambda: accuracy(0),
         "subclass_accuracy": lambda: accuracy(1),
+        "first_layer_norms": lambda: measures.feature_norms(embed_below("feature_norms")),
+        "imbalance": lambda: measures.imbalance(first @ first.T + length[:, None] * apart["outside"] * length, layers.head),
         "effective_rank": lambda: measures.effective_rank(embed("train")),
         "embeddings": lambda: embed("test"),
     }

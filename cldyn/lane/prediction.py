@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from cldyn import measures, theory
+from cldyn import encoders, measures, theory
 from cldyn.data import FeatureModel
 from cldyn.experiment import Experiment, Problem, Training, cast, check, numerics
 from cldyn.lane.observed import inside_of, leave_apart, observe
@@ -18,7 +18,11 @@ from cldyn.lane.target import Structure, Target, critical_of, settle, structure_
 from cldyn.lane.training import begin
 from cldyn.refusal import require
 
-PREDICTED_MEASURES = tuple(name for name in measures.EXACT if name != "distance")
+
+def predicted_measures(training: Training) -> tuple[str, ...]:
+    """Measures that theory knows of a training."""
+    known = tuple(name for name in measures.EXACT if name != "distance")
+    return known if training.depth == 1 else (*known, "first_layer_norms")
 
 
 class Prediction(NamedTuple):
@@ -39,17 +43,19 @@ class Prediction(NamedTuple):
 def forecast(prepared: Prepared, training: Training, target: Target, structure: Structure) -> dict[str, Array]:
     """What theory says of one lane: the limit in the records of `train`, and the numbers of Prediction."""
     second, factor = prepared.frame.second, prepared.frame.factor(training.loss, training.beta)
-    w, outside = begin(prepared, training, structure.rows)
+    start, outside = begin(prepared, training, structure.rows)
+    inside = inside_of(prepared, start.first)
     directions, flow = prepared.coords["feature_norms"], training.optimizer == "flow"
 
     def learned(direction: Array) -> tuple[Array, Array]:
-        return theory.learning_step(inside_of(prepared, w), factor, direction, training.learning_rate, weight_decay=training.weight_decay, flow=flow)
+        return theory.learning_step(inside, factor, direction, training.learning_rate, weight_decay=training.weight_decay, flow=flow)
 
     step, efold = jax.vmap(learned)(directions)
     bound = theory.peak_bound(second, factor, directions[1]) if directions.shape[0] > 1 else jnp.full((), jnp.nan, second.dtype)
-    if training.optimizer == "momentum":  # its early growth is another
+    if not _grows_linearly(training):
         step, efold, bound = jnp.nan * step, jnp.nan * efold, jnp.nan * bound
-    limit = jnp.pad(target.w, ((0, 0), (0, 1)))
+    first, head = encoders.Layers(target.w, start.head) if training.depth == 1 else theory.balanced_layers(target.w, training.depth)
+    limit = encoders.Layers(jnp.pad(first, ((0, 0), (0, 1))), head)
     found = {"critical_learning_rate": critical_of(training, target)} if structure.critical else {}
     return found | {
         **observe(prepared, training, target, structure.measures, limit, leave_apart(prepared, outside)),
@@ -69,8 +75,8 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
         experiment: what to predict. steps: training steps, infinity for the minimum-norm minimizer.
 
     Returns:
-        Prediction; NaN where no closed form is known: growth with momentum, and the rate of unlearning where it is not that of
-        plain supervised training of a FeatureModel with a bias, embed_dim >= 2 and no class_mean.
+        Prediction; NaN where no closed form is known: growth with momentum or depth > 1, critical rates with depth > 1, and the rate of
+        unlearning where it is not that of plain supervised training of a FeatureModel with a bias, embed_dim >= 2 and no class_mean.
 
     Raises:
         ValueError: as `run`.
@@ -81,7 +87,7 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
     except (TypeError, ValueError):
         when = np.empty(())
     require(when.ndim == 1 and (when >= 0).all(), "steps", steps, "a list of numbers >= 0, or infinity")
-    structure = structure_of(experiment, PREDICTED_MEASURES)._replace(critical=True)
+    structure = structure_of(experiment, predicted_measures(experiment.training))._replace(critical=True)
     with numerics(experiment.problem.precision):
         problem, training = (cast(half, experiment.problem.precision) for half in (experiment.problem, experiment.training))
         finite = when[np.isfinite(when)].astype(experiment.problem.precision)
@@ -95,10 +101,15 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
     return Prediction(records, known["learning_step"], known["efold"], float(known["peak_bound"]), rate, *numbers)
 
 
+def _grows_linearly(training: Training) -> bool:
+    """Whether `theory.early_growth` is the growth of this training: momentum and depth have another."""
+    return training.optimizer != "momentum" and training.depth == 1
+
+
 def _unlearning_rate(experiment: Experiment) -> Any:
     model, training, problem = experiment.problem.data, experiment.training, experiment.problem
     plain = training.loss == "scl" and problem.bias and training.embed_dim >= 2 and not training.weight_decay
-    if not plain or training.optimizer == "momentum" or not isinstance(model, FeatureModel) or model.class_mean:
+    if not plain or not _grows_linearly(training) or not isinstance(model, FeatureModel) or model.class_mean:
         return float("nan")
     unlearned = model.class_strength and model.class_keep and model.subclass_strength and model.subclass_mean
     return theory.unlearning_rate(model) if unlearned else float("nan")
@@ -111,14 +122,18 @@ def _predict(problem: Problem, training: Training, steps: Array, structure: Stru
     target = settle(prepared, training, structure)
     training = with_step(training, target)
     rate, decay, flow = training.learning_rate, training.weight_decay, training.optimizer == "flow"
-    w, outside = begin(prepared, training, structure.rows)
-    inside = theory.early_growth(inside_of(prepared, w), prepared.frame.factor(training.loss, training.beta), rate, steps, decay, flow=flow)
+    start, outside = begin(prepared, training, structure.rows)
+    inside = theory.early_growth(inside_of(prepared, start.first), prepared.frame.factor(training.loss, training.beta), rate, steps, decay, flow=flow)
     small = jnp.linalg.norm((inside * prepared.frame.second) @ jnp.swapaxes(inside, 1, 2), axis=(1, 2)) < 0.1
-    small &= training.optimizer != "momentum"
+    small &= _grows_linearly(training)
     shrink = -2 * rate * decay
-    length = jnp.exp(steps[:, None, None] * (shrink if flow else jnp.log1p(shrink))) * w[:, -1:]
+    length = jnp.exp(steps[:, None, None] * (shrink if flow else jnp.log1p(shrink))) * start.first[:, -1:]
     early = jnp.concatenate([inside, length], axis=2)
     apart = leave_apart(prepared, outside)
-    grown = jax.vmap(lambda w: observe(prepared, training, target, structure.measures, w, apart))(early)
+
+    def watch(first: Array) -> dict[str, Array]:
+        return observe(prepared, training, target, structure.measures, encoders.Layers(first, start.head), apart)
+
+    grown = jax.vmap(watch)(early)
     grown = {name: jnp.where(jnp.expand_dims(small, range(1, value.ndim)), value, jnp.nan) for name, value in grown.items()}
     return grown, forecast(prepared, training, target, structure)

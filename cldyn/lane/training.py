@@ -29,8 +29,8 @@ class Run(NamedTuple):
     learning_rate: float
 
 
-def begin(prepared: Prepared, training: Training, rows: int) -> tuple[Array, Array]:
-    """W_0 in the frame [rows, > r], rows from embed_dim on zero, and the unit vectors [rows, D] of its parts outside.
+def begin(prepared: Prepared, training: Training, rows: int) -> tuple[encoders.Layers, Array]:
+    """W_0 in the frame, its first layer [rows, > r], rows from embed_dim on zero, and the unit vectors [rows, D] of that layer's parts outside.
 
     The last coordinate of a row is the length of what W_0 has outside the frame. No data reach it, so its direction
     never changes, and its length obeys the same optimizer (weight decay, momentum, flow) exactly.
@@ -38,42 +38,46 @@ def begin(prepared: Prepared, training: Training, rows: int) -> tuple[Array, Arr
     """
     basis = prepared.frame.basis
     key = jax.random.key(training.seed)
-    raw = encoders.linear(rows, bias=False).init(key, basis.shape[0], jnp.asarray(training.init_scale, basis.dtype))
-    raw = jnp.where(jnp.arange(rows)[:, None] < training.embed_dim, raw, 0)
-    inside = raw @ basis
-    outside = raw - inside @ basis.T
+    scale = jnp.asarray(training.init_scale, basis.dtype)
+    draw = encoders.linear(rows, bias=False).init(key, basis.shape[0], scale if training.depth == 1 else jnp.ones_like(scale))
+    draw = jnp.where(jnp.arange(rows)[:, None] < training.embed_dim, draw, 0)
+    first, head = (draw, jnp.zeros((0, rows, rows), draw.dtype)) if training.depth == 1 else encoders.balanced(draw, training.depth, scale)
+    inside = first @ basis
+    outside = first - inside @ basis.T
     length = jnp.linalg.norm(outside, axis=1, keepdims=True)
     spare = jnp.zeros((rows, -(inside.shape[1] + 1) % _REGISTER), inside.dtype)
-    return jnp.concatenate([inside, spare, length], axis=1), outside / jnp.where(length > 0, length, 1)
+    return encoders.Layers(jnp.concatenate([inside, spare, length], axis=1), head), outside / jnp.where(length > 0, length, 1)
 
 
-def weights(prepared: Prepared, w: Array, outside: Array) -> Array:
-    """W [rows, D] in input coordinates from the frame's w and the vectors of `begin`."""
-    return inside_of(prepared, w) @ prepared.frame.basis.T + w[:, -1:] * outside
+def weights(prepared: Prepared, layers: encoders.Layers, outside: Array) -> Array:
+    """W [rows, D], of all layers, in input coordinates from the frame's and the vectors of `begin`."""
+    first = inside_of(prepared, layers.first) @ prepared.frame.basis.T + layers.first[:, -1:] * outside
+    return encoders.end_to_end(encoders.Layers(first, layers.head))
 
 
 def train(
     prepared: Prepared, training: Training, target: Target, record_at: Array, structure: Structure
 ) -> tuple[dynamics.Trajectory, Array]:
     """One lane in the frame; also returns the vectors of `begin`."""
-    w, outside = begin(prepared, training, structure.rows)
-    beyond = (0, w.shape[1] - prepared.frame.second.size)
+    start, outside = begin(prepared, training, structure.rows)
+    beyond = (0, start.first.shape[1] - prepared.frame.second.size)
     second = jnp.pad(prepared.frame.second, beyond)
     factor = jnp.pad(prepared.frame.factor(training.loss, training.beta), ((0, 0), beyond))
 
-    def gradient(w: Array, key: Array) -> Array:
+    def gradient(layers: encoders.Layers, key: Array) -> encoders.Layers:
+        w, pull = jax.vjp(encoders.end_to_end, layers)
         slope = losses.spectral_gradient(w, second, factor)
-        return slope + 2 * training.weight_decay * w if structure.decays else slope
+        return pull(slope + 2 * training.weight_decay * w if structure.decays else slope)[0]
 
     apart = leave_apart(prepared, outside)
 
-    def record(w: Array, step: Array) -> dict[str, Array]:
-        return observe(prepared, training, target, structure.measures, w, apart)
+    def record(layers: encoders.Layers, step: Array) -> dict[str, Array]:
+        return observe(prepared, training, target, structure.measures, layers, apart)
 
     optimizer = optax.sgd(training.learning_rate, training.momentum if training.optimizer == "momentum" else None)
     slope = dynamics.runge_kutta(gradient, training.learning_rate) if training.optimizer == "flow" else gradient
     key = jax.random.fold_in(jax.random.key(training.seed), 1)
-    state = dynamics.start(w, optimizer)
+    state = dynamics.start(start, optimizer)
     return dynamics.simulate(key, state, slope, optimizer, record_at=record_at, record=record), outside
 
 

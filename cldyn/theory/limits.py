@@ -142,19 +142,22 @@ def augmentation_accuracy(strength: float | Array, noise: float | Array, noise_k
     return jax.scipy.stats.norm.cdf(jnp.asarray(strength) ** 2 * jnp.sqrt(weight) / jnp.asarray(noise) ** 2)
 
 
-def left_behind(start: float | Array, strength: float | Array, rival: float | Array) -> Array:
+def left_behind(start: float | Array, strength: float | Array, rival: float | Array, depth: int = 1) -> Array:
     """Order of |W v| of a feature that rivals crowd out of a full embedding, from a small start.
 
-        |W v| ~ start^(1 - phi^2/phi_k^2)
+        |W v| ~ start^(1 - phi^2/phi_k^2);   from L >= 2 balanced layers: start (1 - phi^2/phi_k^2)^(-L/(2 (L - 1)))
 
     Args:
-        start: |W_0 v|. strength: phi of the feature. rival: phi_k > phi of what is learned first.
+        start: |W_0 v|. strength: phi of the feature. rival: phi_k > phi of what is learned first. depth: L, layers of the encoder.
 
     Returns:
         Order of magnitude, up to a factor of a few; 1 where the feature is not weaker.
 
     Source: derived here: rivals grow like exp(4 phi_k^2 t) and fill the embedding at 4 phi_k^2 t = ln(1/start); the feature, of the
-    same agreement, grows as exp(4 phi^2 t) until then and stays there, since equal agreements drive no takeover.
+    same agreement, grows as exp(4 phi^2 t) until then and stays there, since equal agreements drive no takeover. With L layers
+    w^(-2 (1 - 1/L)) falls at a rate proportional to phi^2 (`escape_time`), and the share phi^2/phi_k^2 of it is gone when rivals escape.
     """
     share = jnp.asarray(strength) ** 2 / jnp.asarray(rival) ** 2
+    if depth > 1:
+        return jnp.minimum(jnp.asarray(start) * jnp.maximum(1 - share, 0) ** (-depth / (2 * (depth - 1))), 1)
     return jnp.asarray(start) ** jnp.maximum(1 - share, 0)

@@ -77,6 +77,29 @@ def frame_minimizer(
     return _top(values**2, vectors * root, embed_dim, rows)
 
 
+def balanced_layers(w: Array, depth: int) -> tuple[Array, Array]:
+    """The balanced layers of an encoder: where gradient flow of a deep linear encoder ends if it ends at W.
+
+        W = U S V^T:   W_1 = S^(1/L) V^T,   W_2 = ... = S^(1/L),   W_L = U S^(1/L);   so W_1^T W_1 = (W^T W)^(1/L), |W_1 v| <= |W v|^(1/L)
+
+    Args:
+        w: W [p, r]. depth: L >= 2.
+
+    Returns:
+        W_1 [p, r] and W_2 ... W_L [L - 1, p, p].
+
+    Source: derived here. Flow conserves W_(l+1)^T W_(l+1) - W_l W_l^T (Arora, Cohen and Hazan 2018); where all are zero, W^T W =
+    (W_1^T W_1)^L. For a unit vector v = sum_k x_k q_k, |W_1 v|^2 = sum_k x_k^2 s_k^(2/L) is at most (sum_k x_k^2 s_k^2)^(1/L) by Jensen.
+    """
+    left, values, right = jnp.linalg.svd(w, full_matrices=False)
+    wide = w.shape[0]
+    root = jnp.pad(values ** (1 / depth), (0, wide - values.size))
+    left = jnp.pad(left, ((0, 0), (0, wide - values.size)))
+    right = jnp.pad(right, ((0, wide - values.size), (0, 0)))
+    between = jnp.broadcast_to(jnp.diag(root), (depth - 2, wide, wide))
+    return root[:, None] * right, jnp.concatenate([between, (left * root)[None]])
+
+
 def _static_rows(embed_dim: int | Array, rows: int | None) -> int:
     """Rows of a result, which a traced embed_dim cannot tell."""
     if isinstance(embed_dim, jax.core.Tracer):

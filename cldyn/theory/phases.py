@@ -134,6 +134,23 @@ def _slowest(matrix: Array) -> Array:
     return jnp.min(jnp.where(takes_part, values, jnp.inf))
 
 
+def escape_time(start: float | Array, shared: float | Array, depth: int) -> Array:
+    """Flow time at which a mode of a deep linear encoder leaves its small start.
+
+        t = w_0^(-2 (1 - 1/L))/(8 c (L - 1));   1/(8 c w_0) for L = 2
+
+    Args:
+        start: w_0 = |W_L ... W_1 v| at time 0. shared: c > 0, the eigenvalue of P. depth: L >= 2.
+
+    Returns:
+        Flow time, learning_rate x steps, to leading order in w_0.
+
+    Source: derived here. Balanced layers of one mode are w^(1/L) each and grow as 4 c w^(2 - 1/L), so w' = 4 L c w^(3 - 2/L), which
+    reaches infinity in this time; the quartic term of the loss stops it at the limit.
+    """
+    return jnp.asarray(start) ** (-2 * (1 - 1 / depth)) / (8 * jnp.asarray(shared) * (depth - 1))
+
+
 def one_mode(start: Array, shared: Array, second: Array, time: Array) -> Array:
     """Gradient flow of one mode.
 
