@@ -1,6 +1,6 @@
 """The claims, in the paper's order."""
 
-from cldyn.claims import class_collapse, joint_loss, minimizers, step_size, suppression_augmentation, suppression_width
+from cldyn.claims import class_collapse, joint_loss, minimizers, projection_head, step_size, suppression_augmentation, suppression_width
 from cldyn.claims.table import Claim
 
 CLAIMS: tuple[Claim, ...] = (
@@ -10,4 +10,5 @@ CLAIMS: tuple[Claim, ...] = (
     suppression_augmentation.CLAIM,
     joint_loss.CLAIM,
     step_size.CLAIM,
+    projection_head.CLAIM,
 )

@@ -4,6 +4,8 @@ from matplotlib.figure import Figure
 
 from cldyn.plots.diagrams import joint_loss, minimizers, suppression_augmentation, suppression_width
 from cldyn.plots.style import save
-from cldyn.plots.trajectories import class_collapse, step_size
+from cldyn.plots.trajectories import class_collapse, projection_head, step_size
 
-__all__ = ["Figure", "class_collapse", "joint_loss", "minimizers", "save", "step_size", "suppression_augmentation", "suppression_width"]
+__all__ = [
+    "Figure", "class_collapse", "joint_loss", "minimizers", "projection_head", "save", "step_size", "suppression_augmentation", "suppression_width",
+]

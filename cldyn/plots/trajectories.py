@@ -132,3 +132,51 @@ def _regimes(axis: Any, settings: dict[str, xr.Dataset], edges: dict[str, float]
     axis.set(yscale="log", ylim=(1e-17, 300), xlabel="learning rate / critical rate", ylabel="distance to the minimum norm (diverged: above line)")
     axis.set_title("where training converges, median over seeds", loc="left")
     axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=2, fontsize=8)
+
+
+def projection_head(
+    modes: xr.Dataset, random: xr.Dataset, crowded: xr.Dataset, escapes: dict[tuple[int, str], float], left: xr.DataArray
+) -> Figure:
+    """Norms below and above a head over time, one against the other, and what rivals leave of the class.
+
+    Args:
+        modes: lanes over depth, seed and step. random: lanes of depth 2 over seed and step. crowded: trained over depth, irrelevant_strength and
+            seed. escapes: predicted flow times by depth and feature. left: predicted |W_1 v_1| of crowded.
+    """
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(14, 6), layout="constrained")
+        axes: Any = figure.subplots(1, 3)
+        first, second, third = axes
+        time = modes.step * float(modes.step_size.max())
+        for feature, colour, style in (("class", CLASS, "-"), ("subclass", SUBCLASS, "--"), ("irrelevant_1", IRRELEVANT, "-.")):
+            name = feature.replace("_1", "")
+            lane = modes.sel(depth=2, feature=feature, seed=0)
+            first.plot(time, lane.feature_norms, color=colour, ls=style, label=f"{name}, $|W v|$")
+            first.plot(time, lane.first_layer_norms, color=colour, ls=style, lw=0.8, alpha=0.7, label=f"{name}, $|W_1 v|$")
+            first.plot(escapes[2, feature], 0.02, "D", mfc="white", mec=colour, ms=7, mew=1.6, label=f"{name}, predicted escape")
+        first.set(yscale="log", xscale="log", xlim=(0.5, 60), ylim=(8e-3, 3), xlabel="flow time, learning rate x step", ylabel="feature norm")
+        first.set_title("two layers, commuting moments", loc="left")
+        line = np.geomspace(1e-3, 2, 50)
+        second.plot(line, line**0.5, color=PREDICTED, label=r"predicted bound, commuting equality $|W v|^{1/2}$")
+        second.plot(line, line, color=PREDICTED, ls=":", lw=1, label="no head")
+        norms = modes.sel(depth=2, seed=0).isel(step=slice(None, None, 10))
+        second.plot(norms.feature_norms.values.ravel(), norms.first_layer_norms.values.ravel(), "s", color=CLASS, ms=4,
+                    label="commuting moments, all times")
+        end = random.isel(step=-1)
+        second.plot(end.feature_norms.values.ravel(), end.first_layer_norms.values.ravel(), "o", color=SUBCLASS, mfc="none", ms=4,
+                    label="64 random models, trained")
+        second.set(xscale="log", yscale="log", xlim=(3e-3, 3), ylim=(3e-3, 3), xlabel="norm after the head $|W v_j|$",
+                   ylabel="norm below it $|W_1 v_j|$")
+        second.set_title("two layers", loc="left")
+        strengths = crowded.irrelevant_strength.values
+        for depth, colour, marker in zip(crowded.depth.values.tolist(), (CLASS, SUBCLASS, IRRELEVANT), "os^", strict=True):
+            lanes = crowded.sel(depth=depth, feature="class").median("seed")
+            third.plot(strengths, lanes.feature_norms, marker + "-", color=colour, label=f"{depth} layer{'s' * (depth > 1)}, $|W v_1|$")
+            if depth > 1:
+                third.plot(strengths, lanes.first_layer_norms, marker + "--", color=colour, mfc="none", label=f"{depth} layers, $|W_1 v_1|$")
+            third.plot(strengths, left.sel(depth=depth), ":", color=colour, label=f"{depth} layer{'s' * (depth > 1)}, predicted order")
+        third.set(yscale="log", ylim=(0.015, 1.2), xlabel=r"strength of four irrelevant features $\phi_k$ (class: 1)", ylabel="class left at p = 4")
+        third.set_title("crowded out, one end-to-end start", loc="left")
+        for axis in axes:
+            axis.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=1 if axis is second else 2, fontsize=8)
+    return figure

@@ -142,22 +142,22 @@ def augmentation_accuracy(strength: float | Array, noise: float | Array, noise_k
     return jax.scipy.stats.norm.cdf(jnp.asarray(strength) ** 2 * jnp.sqrt(weight) / jnp.asarray(noise) ** 2)
 
 
-def left_behind(start: float | Array, strength: float | Array, rival: float | Array, depth: int = 1) -> Array:
+def left_behind(start: float | Array, strength: float | Array, rival: float | Array) -> Array:
     """Order of |W v| of a feature that rivals crowd out of a full embedding, from a small start.
 
-        |W v| ~ start^(1 - phi^2/phi_k^2);   from L >= 2 balanced layers: start (1 - phi^2/phi_k^2)^(-L/(2 (L - 1)))
+        |W_1 v| ~ start^(1 - phi^2/phi_k^2)
 
     Args:
-        start: |W_0 v|. strength: phi of the feature. rival: phi_k > phi of what is learned first. depth: L, layers of the encoder.
+        start: |W_0 v|, in a deep linear encoder that of its first layer. strength: phi of the feature.
+        rival: phi_k > phi of what is learned first.
 
     Returns:
         Order of magnitude, up to a factor of a few; 1 where the feature is not weaker.
 
     Source: derived here: rivals grow like exp(4 phi_k^2 t) and fill the embedding at 4 phi_k^2 t = ln(1/start); the feature, of the
-    same agreement, grows as exp(4 phi^2 t) until then and stays there, since equal agreements drive no takeover. With L layers
-    w^(-2 (1 - 1/L)) falls at a rate proportional to phi^2 (`escape_time`), and the share phi^2/phi_k^2 of it is gone when rivals escape.
+    same agreement, grows as exp(4 phi^2 t) until then and stays there, since equal agreements drive no takeover. In a deep encoder the
+    layers above the first, B, drive every feature alike: (W_1 v_j)' = 4 phi_j^2 B^T B W_1 v_j, so the class gains the same power of what
+    rivals gain. At one end-to-end scale w_0 the first layer starts from w_0^(1/L): depth leaves more of the feature.
     """
     share = jnp.asarray(strength) ** 2 / jnp.asarray(rival) ** 2
-    if depth > 1:
-        return jnp.minimum(jnp.asarray(start) * jnp.maximum(1 - share, 0) ** (-depth / (2 * (depth - 1))), 1)
     return jnp.asarray(start) ** jnp.maximum(1 - share, 0)
