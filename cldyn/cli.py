@@ -54,8 +54,10 @@ class Reproduce:
         require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
         chosen = [claim for claim in CLAIMS if not self.claims or claim.name in self.claims]
         folders = [_writable(self.out / claim.name, f"figure.{self.format}") for claim in chosen]
-        failed = [_reproduce(claim, folder, self.format) for claim, folder in zip(chosen, folders, strict=True)]
-        return int(any(failed))
+        rows = {claim.name: _reproduce(claim, folder, self.format) for claim, folder in zip(chosen, folders, strict=True)}
+        if len(chosen) > 1:
+            _summarize(rows)
+        return int(any(row.verdict == "fails" for some in rows.values() for row in some))
 
 
 def _writable(folder: Path, figure: str) -> Path:
@@ -72,23 +74,39 @@ def _writable(folder: Path, figure: str) -> Path:
     return folder
 
 
-def _reproduce(claim: Claim, folder: Path, format: str) -> bool:
+def _reproduce(claim: Claim, folder: Path, format: str) -> list[Row]:
     study = claim.study()
     store.save(folder / "trajectories.zarr", study.trajectories)
     write(folder / "table.csv", study.rows)
     plots.save(study.figure, folder / f"figure.{format}")
     _show(claim, study.rows)
     print(f"written to {folder}")
-    return any(row.verdict == "fails" for row in study.rows)
+    return study.rows
+
+
+_COLOURS = {"holds": "green", "fails": "bold red", "found": "yellow"}
 
 
 def _show(claim: Claim, rows: list[Row]) -> None:
     table = Table(title=claim.name)
     for column in ("quantity", "predicted", "measured", "verdict"):
         table.add_column(column, overflow="fold", no_wrap=column != "quantity")
-    colours = {"holds": "green", "fails": "bold red", "found": "yellow"}
     for row in rows:
-        table.add_row(row.quantity, row.predicted, row.measured, f"[{colours[row.verdict]}]{row.verdict}[/]")
+        table.add_row(row.quantity, row.predicted, row.measured, f"[{_COLOURS[row.verdict]}]{row.verdict}[/]")
+    _print(table)
+
+
+def _summarize(rows: dict[str, list[Row]]) -> None:
+    """One line per claim, and the rows that failed."""
+    table = Table("claim", *_COLOURS, "what failed", title="all claims")
+    for name, some in rows.items():
+        counts = [sum(row.verdict == verdict for row in some) for verdict in _COLOURS]
+        failed = "; ".join(row.quantity for row in some if row.verdict == "fails")
+        table.add_row(name, *(f"[{colour}]{count}[/]" if count else "0" for count, colour in zip(counts, _COLOURS.values(), strict=True)), failed)
+    _print(table)
+
+
+def _print(table: Table) -> None:
     console = Console()
     (console if console.is_terminal else Console(width=140)).print(table)
 

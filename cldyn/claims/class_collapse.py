@@ -53,7 +53,7 @@ def study() -> Study:
     mean_rows, no_mean = _no_mean()
     rows += decay_rows + convergence_rows + _limit(main, known) + bias_rows + mean_rows
     trajectories = {"": main, "decay": decay, "convergence": convergence, "no-bias": no_bias, "no-mean": no_mean}
-    return Study(rows, trajectories, _figure(main, known))
+    return Study(rows, trajectories, figure(main, known))
 
 
 def _norm_phases(dataset: xr.Dataset, feature: str) -> Phases:
@@ -176,7 +176,8 @@ def _no_mean() -> tuple[list[Row], xr.Dataset]:
     ], dataset
 
 
-def _figure(main: xr.Dataset, known: xr.Dataset) -> plots.Figure:
+def figure(main: xr.Dataset, known: xr.Dataset) -> plots.Figure:
+    """The picture of the claim."""
     problem = PAPER.problem
     shown = run(PAPER, PANELS, measure=("embeddings",))
     test = sample_test(jax.random.key(problem.data_seed), problem.data, problem.test_size)  # type: ignore[arg-type]

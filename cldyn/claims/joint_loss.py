@@ -36,18 +36,24 @@ MEASURES = ("feature_norms", "class_accuracy", "subclass_accuracy")
 def study() -> Study:
     """Run every setting of the claim."""
     main = sweep(SETTING, [{"beta": SHARES}, {"seed": range(8)}], STEPS, measure=("feature_norms",))
+    samples, known = in_samples()
+    rows = _population(main) + _collapse(samples["collapse"], known["collapse"]) + _width(samples["width"], known["width"])
+    rows += _augmentation(samples["augmentation"], known["augmentation"]) + _mean_without_bias()
+    return Study(rows, {"": main, **samples}, figure(main, samples, known))
+
+
+def in_samples(seeds: Group = SEEDS) -> tuple[dict[str, xr.Dataset], dict[str, xr.Dataset]]:
+    """The settings of the other claims, trained with the joint loss and forecast, by name."""
     samples, known = {}, {}
     for name, experiment, steps, widths in (
         ("collapse", COLLAPSE, [0, 400, 5000], (3,)),
         ("width", WIDTH, [0, 400, 2000], (4, 6, 7)),
         ("augmentation", AUGMENTATION, [0, 100, 400], (64,)),
     ):
-        axes: list[Group] = [{"embed_dim": widths}, {"beta": FEW_SHARES}, SEEDS]
+        axes: list[Group] = [{"embed_dim": widths}, {"beta": FEW_SHARES}, seeds]
         samples[name] = sweep(experiment, axes, steps, measure=MEASURES)
         known[name] = forecast(experiment, axes, critical=False)
-    rows = _population(main) + _collapse(samples["collapse"], known["collapse"]) + _width(samples["width"], known["width"])
-    rows += _augmentation(samples["augmentation"], known["augmentation"]) + _mean_without_bias()
-    return Study(rows, {"": main, **samples}, figure(main, samples, known))
+    return samples, known
 
 
 def norms_over_beta(shares: np.ndarray) -> np.ndarray:

@@ -46,15 +46,17 @@ MIXED = Experiment(
 
 def study() -> Study:
     """Run every setting of the claim."""
-    crowded = _by_depth(CROWDED, [STRENGTHS, {"seed": range(16)}], [0, 100, 1000, 20_000, 40_000])
-    crowded = crowded.assign_coords(STRENGTHS)  # one number stands for four
-    modes = _by_depth(MODES, [{"seed": range(2)}], [*range(0, 1000, 5), *range(1000, 10_001, 25)])
-    random = random_models()
+    modes, random, crowded = commuting(), random_models(), crowd()
     drift_rows, drift = _drift()
     collapse_rows, collapse = _collapse()
     rows = _modes(modes) + _random(random) + drift_rows + _crowded(crowded) + collapse_rows
     trajectories = {"": crowded, "modes": modes, "random": random, "drift": drift, "collapse": collapse}
-    return Study(rows, trajectories, plots.projection_head(modes, random, crowded.isel(step=-1), escapes(), left_behind(crowded)))
+    return Study(rows, trajectories, figure(modes, random, crowded))
+
+
+def figure(modes: xr.Dataset, random: xr.Dataset, crowded: xr.Dataset) -> plots.Figure:
+    """The picture of the claim."""
+    return plots.projection_head(modes, random, crowded.isel(step=-1), escapes(), left_behind(crowded))
 
 
 def at_depth(experiment: Experiment, depth: int) -> Experiment:
@@ -78,10 +80,20 @@ def left_behind(crowded: xr.Dataset) -> xr.DataArray:
     return start.copy(data=np.asarray(order))
 
 
-def random_models() -> xr.Dataset:
+def commuting() -> xr.Dataset:
+    """Modes by themselves, by flow, at every depth."""
+    return _by_depth(MODES, [{"seed": range(2)}], [*range(0, 1000, 5), *range(1000, 10_001, 25)])
+
+
+def crowd(seeds: int = 16) -> xr.Dataset:
+    """The class and four stronger features in four dimensions, at every depth."""
+    crowded = _by_depth(CROWDED, [STRENGTHS, {"seed": range(seeds)}], [0, 100, 1000, 20_000, 40_000])
+    return crowded.assign_coords(STRENGTHS)  # one number stands for four
+
+
+def random_models(count: int = 64) -> xr.Dataset:
     """Random populations with means and a bias, trained by flow from balanced layers."""
     draw = np.random.default_rng(1)
-    count = 64
     numbers: Group = {
         name: draw.uniform(low, high, count).tolist()
         for name, low, high in (

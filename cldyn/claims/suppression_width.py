@@ -33,7 +33,7 @@ def study() -> Study:
     sparse_rows, sparse = _sparse()
     population_rows, population = _population()
     rows = _minimum_norm(known) + _trained(main) + _left_behind(main, known) + sparse_rows + population_rows
-    return Study(rows, {"": main, "sparse": sparse, "population": population}, _figure(main, known))
+    return Study(rows, {"": main, "sparse": sparse, "population": population}, figure(main, known))
 
 
 def _class(dataset: xr.Dataset) -> xr.DataArray:
@@ -129,7 +129,8 @@ def _population() -> tuple[list[Row], xr.Dataset]:
     ], dataset
 
 
-def _figure(main: xr.Dataset, known: xr.Dataset) -> plots.Figure:
+def figure(main: xr.Dataset, known: xr.Dataset) -> plots.Figure:
+    """The picture of the claim."""
     strengths, widths = jnp.linspace(0.5, 2.5, 201), jnp.arange(1, WIDTHS[-1] + 1)
 
     def norm(strength: jax.Array, p: jax.Array) -> jax.Array:

@@ -164,7 +164,7 @@ def projection_head(
                     label="commuting moments, all times")
         end = random.isel(step=-1)
         second.plot(end.feature_norms.values.ravel(), end.first_layer_norms.values.ravel(), "o", color=SUBCLASS, mfc="none", ms=4,
-                    label="64 random models, trained")
+                    label=f"{end.sizes['class_strength']} random models, trained")
         second.set(xscale="log", yscale="log", xlim=(3e-3, 3), ylim=(3e-3, 3), xlabel="norm after the head $|W v_j|$",
                    ylabel="norm below it $|W_1 v_j|$")
         second.set_title("two layers", loc="left")
