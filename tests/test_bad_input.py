@@ -9,7 +9,7 @@ from cldyn import theory
 from cldyn.data import FeatureModel, sample, sample_test, views
 from cldyn.experiment import Experiment, Problem, Training
 from cldyn.lane import predict, run
-from cldyn.lanes import sweep
+from cldyn.lanes import forecast, sweep
 
 NAN, INF = math.nan, math.inf
 PLAIN = Problem(FeatureModel(d=20), n=8)
@@ -81,6 +81,7 @@ def test_field_of_a_problem_is_refused(name, value, others):
 
 
 TRAINING = [
+    *[("depth", value) for value in (0, -1, 2.0, True, None)],
     *[("loss", value) for value in ("infonce", None, 1)],
     *[("learning_rate_unit", value) for value in ("relative", None)],
     *[("optimizer", value) for value in ("adam", None)],
@@ -229,6 +230,10 @@ def test_moments_that_do_not_fit_are_refused(predicted):
         ("steps", lambda: predict(SMALL, [[1], [1, 2]])),
         ("loss", lambda: run(Experiment(PLAIN, Training(loss=np.array(["scl", "ucl"]))), [0])),
         ("learning_rate", lambda: run(Experiment(PLAIN, Training(learning_rate=10**400)), [0])),
+        ("weight_decay", lambda: run(Experiment(PLAIN, Training(depth=2, weight_decay=0.1)), [0])),
+        ("weight_decay", lambda: sweep(Experiment(PLAIN, Training(depth=2)), [{"weight_decay": (0.0, 0.1)}], [0])),
+        ("learning_rate_unit", lambda: run(Experiment(PLAIN, Training(depth=2, learning_rate_unit="critical")), [0])),
+        ("experiment", lambda: forecast(PLAIN, [])),
         ("learning_rate", lambda: run(Experiment(PLAIN, Training(learning_rate=1e-60)), [0])),
         ("class_strength", lambda: run(Experiment(replace(PLAIN, data=FeatureModel(d=20, class_strength=1e300))), [0])),
         ("balanced", lambda: sample(jax.random.key(0), FeatureModel(d=20), 8, 2, balanced="no")),

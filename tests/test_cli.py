@@ -4,9 +4,10 @@ import os
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.figure import Figure
 
 from cldyn import cli, store
-from cldyn.claims.table import at_least, at_most, close, within
+from cldyn.claims.table import Claim, Study, at_least, at_most, close, within
 
 
 def call(capsys, *words):
@@ -78,6 +79,22 @@ def test_class_collapse_is_reproduced(tmp_path, capsys):
     main = store.load(folder / "trajectories.zarr")
     assert main.feature_norms.dims == ("seed", "learning_rate", "step", "feature")
     assert main.sizes["seed"] >= 32 and main.sizes["learning_rate"] >= 8
+
+
+def test_all_claims_end_in_one_summary_and_the_status_of_the_verdicts(tmp_path, monkeypatch, capsys):
+    def claim(name, *measured):
+        rows = [at_most(f"{name} {i}", 1.0, value) for i, value in enumerate(measured)]
+        return Claim(name, "says", "source", "cost", lambda: Study(rows, {"": xr.Dataset()}, Figure()))
+
+    for last, expected in ((0.5, 0), (2.0, 1)):
+        monkeypatch.setattr(cli, "CLAIMS", (claim("first", 0.1, 0.2), claim("second", 0.3, last)))
+        status, out, _ = call(capsys, "reproduce", "--out", str(tmp_path))
+        summary = out[out.index("all claims") :]
+        assert status == expected and summary.index("first") < summary.index("second")
+        assert ("second 1" in summary) == (expected == 1)
+        assert (tmp_path / "first" / "table.csv").exists() and (tmp_path / "second" / "figure.png").exists()
+    _, out, _ = call(capsys, "reproduce", "first", "--out", str(tmp_path))
+    assert "all claims" not in out
 
 
 def test_what_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):

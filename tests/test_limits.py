@@ -106,3 +106,22 @@ def test_what_rivals_leave_behind_scales_with_the_start():
     expected = np.log(theory.left_behind(1e-3, 1.0, 1.5) / theory.left_behind(1e-5, 1.0, 1.5)) / np.log(100)
     assert found == pytest.approx(float(expected), rel=0.02)
     assert theory.left_behind(1e-3, 1.0, 0.8) == 1
+
+
+@given(seeds, st.sampled_from([(8, 2, 30), (8, 2, 12), (4, 3, 9)]))
+def test_unseen_part_is_the_residual_of_least_squares(seed, sizes):
+    n, m, d = sizes
+    views = cldyn.sample(jax.random.key(seed), FeatureModel(d=d), n, m)
+    rows = np.asarray(moments.append_one(views.x, True)).reshape(n * m, -1)
+    frame = moments.frame(views)
+    subclass = np.eye(d + 1)[1]
+    residual = subclass - rows.T @ np.linalg.lstsq(rows.T, subclass, rcond=None)[0]
+    np.testing.assert_allclose(theory.unseen(frame.basis, frame.second, subclass), residual, atol=1e-9)
+
+
+@given(st.floats(0.5, 1.5), st.floats(0.3, 1.5), st.floats(0.4, 2), st.sampled_from([0.0, 0.5, 1.0]))
+def test_collapsed_norm_is_what_samples_leave(strength, mean, noise, keep):
+    model = FeatureModel(d=1200, subclass_strength=strength, subclass_mean=mean, noise=noise, noise_keep=keep)
+    experiment = Experiment(Problem(model, n=64, m=2, precision="float64"), Training(embed_dim=2))
+    known = cldyn.forecast(experiment, [{"data_seed": range(8)}], critical=False).feature_norms.sel(feature="subclass")
+    assert float(known.median()) == pytest.approx(float(theory.collapsed_norm(model, 64, 2)), rel=0.12)
