@@ -1,3 +1,8 @@
+import os
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads that spin for each other's work slow all of them down
+    os.environ |= {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "OPENBLAS_NUM_THREADS": "1"}
+
 import jax
 from hypothesis import HealthCheck, settings
 
