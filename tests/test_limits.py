@@ -84,6 +84,31 @@ def test_phase_diagram_is_one_call():
     assert grid[3, -1] == 0 and grid[5, -1] == pytest.approx(1) and grid[1, 0] == pytest.approx(1)
 
 
+def of_model(strength, keep):
+    return FeatureModel(50, 1.0, strength, (1.2,), subclass_mean=0.5, class_keep=keep, subclass_keep=0.8, irrelevant_keep=(0.9,))
+
+
+@pytest.mark.parametrize(
+    "number",
+    [
+        lambda x, y: theory.joint_threshold(of_model(x, y), 3),
+        lambda x, y: theory.collapsed_norm(FeatureModel(noise=x, subclass_mean=y), 16, 2),
+        lambda x, y: theory.augmentation_norm(1.0, x, y, 64, 4),
+        lambda x, y: theory.augmentation_accuracy(1.0, x, y, 64, 4, 2000),
+        lambda x, y: theory.left_behind(0.01 * y, 1.0, x),
+        lambda x, y: theory.escape_time(0.01 * y, x, 2),
+        lambda x, y: theory.unlearning_rate(of_model(x, y)),
+        lambda x, y: theory.minimizer(*moments.population(FeatureModel(4, 1.0, x, class_keep=y, subclass_mean=0.5), "ucl"), 2)[0, 0],
+        lambda x, y: theory.critical_learning_rate(*moments.population(FeatureModel(4, 1.0, x, class_keep=y, subclass_mean=0.5), "ucl"), 2),
+    ],
+)
+def test_every_number_maps_over_a_grid_of_models(number):
+    x, y = jnp.linspace(0.5, 2.5, 4), jnp.linspace(0.2, 0.9, 3)
+    grid = jax.vmap(jax.vmap(number, (0, None)), (None, 0))(x, y)
+    alone = [[number(float(a), float(b)) for a in x] for b in y]
+    np.testing.assert_allclose(np.abs(grid), np.abs(alone), rtol=1e-8)
+
+
 @given(seeds)
 def test_agreements_carry_the_variances_of_the_population(seed):
     model = random_model(seed, False)
