@@ -27,7 +27,8 @@ def minimizers(members: xr.Dataset, expected: xr.DataArray, end: xr.Dataset, kep
         left.plot(size, np.maximum(members.train_subclass_gap.max("seed"), 1e-17), "s", color=CLASS, mfc="none",
                   label="subclass gap on training rows, largest")
         drift = np.abs(members.loss - members.loss.sel(size=0)).max("seed")
-        left.plot(size[1:], np.maximum(drift[1:], 1e-17), "^", color=IRRELEVANT, mfc="none", label="change of the training loss, largest")
+        left.plot(size[1:], np.maximum(drift[1:], 1e-17), "^", color=IRRELEVANT, mfc="none",
+                  label="change of the training loss, largest (none: $10^{-17}$)")
         left.set_xscale("symlog", linthresh=1)
         left.set(yscale="log", ylim=(1e-18, 1e4), xlim=(-0.1, 1400), ylabel="gap, or loss",
                  xlabel=r"size $s$ of $W + s\,z\,v_\perp^\top$ (0: minimum norm)")
