@@ -74,13 +74,13 @@ def imbalance(gram: Array, head: Array) -> Array:
         gram: W_1 W_1^T [p, p]. head: W_2 ... W_L [L - 1, p, p].
 
     Returns:
-        Scalar; 0 for one layer.
+        Scalar; 0 for one layer, and for layers that are all zero.
 
     Source: the differences do not change in gradient flow (Arora, Cohen and Hazan 2018).
     """
     below = [gram, *(layer @ layer.T for layer in head[:-1])]
     apart = [jnp.linalg.norm(layer.T @ layer - under) for layer, under in zip(head, below, strict=False)]
-    return jnp.max(jnp.stack(apart)) / jnp.linalg.norm(gram) if apart else jnp.zeros((), gram.dtype)
+    return jnp.max(jnp.stack(apart)) / jnp.maximum(jnp.linalg.norm(gram), jnp.finfo(gram.dtype).tiny) if apart else jnp.zeros((), gram.dtype)
 
 
 def contrasts(embeddings: Array, member: Array) -> Array:
