@@ -58,6 +58,7 @@ def test_frame_equals_autodiff_through_all_layers_on_raw_data(problem, training)
     assert np.abs(product(layers)).max() > 0.05
     np.testing.assert_allclose(ours.weights, product(layers), atol=1e-10)
     directions = np.eye(3, rows.shape[1])
+    np.testing.assert_allclose(ours.records["feature_norms"][-1], np.linalg.norm(directions @ product(layers).T, axis=1), atol=1e-10)
     np.testing.assert_allclose(ours.records["first_layer_norms"][-1], np.linalg.norm(directions @ layers[0].T, axis=1), atol=1e-10)
     gram = layers[0] @ layers[0].T
     apart = [np.linalg.norm(up.T @ up - low @ low.T) / np.linalg.norm(gram) for low, up in pairwise(layers)]

@@ -174,6 +174,12 @@ def test_a_dataset_names_and_explains_everything():
     assert dataset.class_gap.dtype == np.float32
 
 
+def test_a_forecast_finds_critical_rates_unless_told_not_to():
+    known, rest = (cldyn.forecast(SMALL, [{"seed": (0, 1)}], critical=wanted) for wanted in (True, False))
+    assert (known.critical_learning_rate > 0).all()
+    assert {*known.data_vars} - {*rest.data_vars} == {"critical_learning_rate"}
+
+
 def test_a_sweep_without_axes_is_one_lane():
     dataset = cldyn.sweep(SMALL, [], CUT, progress=False)
     np.testing.assert_allclose(dataset.loss, cldyn.run(SMALL, CUT).records["loss"], rtol=1e-9, atol=1e-12)

@@ -40,7 +40,7 @@ def settle(prepared: Prepared, training: Training, structure: Structure) -> Targ
     decay = training.weight_decay
     w = theory.frame_minimizer(second, factor, training.embed_dim, decay, rows=structure.rows, decays=structure.decays)
     critical = jnp.full((), jnp.nan, w.dtype)
-    if structure.critical and training.depth == 1:
+    if structure.critical and training.depth == 1:  # no closed form for more layers
         critical = theory.frame_critical_learning_rate(w, second, factor, training.embed_dim, decay)
     return Target(w, losses.spectral_in_frame(w, second, factor) + decay * jnp.sum(w**2), critical)
 
@@ -57,12 +57,8 @@ def critical_of(training: Training, target: Target) -> Array:
 
         2/lambda_max;   momentum mu, w' = w + mu (w - w_before) - eta g: 2 (1 + mu)/lambda_max;   Runge-Kutta: 2.785/lambda_max
 
-    NaN for depth > 1.
-
     Source: roots of z^2 - (1 + mu - eta lambda) z + mu, and of |1 - x + x^2/2 - x^3/6 + x^4/24| = 1, on the unit circle.
     """
-    if training.depth > 1:
-        return jnp.full_like(target.critical, jnp.nan)
     if training.optimizer == "momentum":
         return target.critical * (1 + training.momentum)
     return target.critical * (_RUNGE_KUTTA / 2 if training.optimizer == "flow" else 1)
