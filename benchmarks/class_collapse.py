@@ -17,8 +17,6 @@ import jax.numpy as jnp
 import numpy as np
 
 import cldyn
-from cldyn import lane as lab
-from cldyn.experiment import cast
 
 PROBLEMS, STEPS, RECORDS, P = 16, 1000, 20, 3
 LONGER = 10
@@ -34,13 +32,7 @@ def inputs():
         views = cldyn.sample(jax.random.key(seed), cldyn.FeatureModel(), 100, 2)
         flat = np.asarray(views.x).reshape(200, 1000)
         rows.append(np.concatenate([flat, np.ones((200, 1), np.float32)], axis=1))
-        problem = cldyn.Problem(data_seed=seed)
-
-        def start(problem, training):
-            prepared = lab.prepare(problem)
-            return lab.weights(prepared, *lab.begin(prepared, training, P))
-
-        starts.append(np.asarray(jax.jit(start)(cast(problem, problem.precision), cast(cldyn.Training(seed=seed), problem.precision))))
+        starts.append(cldyn.run(cldyn.Experiment(cldyn.Problem(data_seed=seed), cldyn.Training(seed=seed)), [0]).weights)
         label = np.repeat(np.asarray(views.label), 2)
         weights.append(np.stack([label == -1, label == 1]).astype(np.float32) / 100)
     return np.stack(rows), np.stack(starts), np.stack(weights)

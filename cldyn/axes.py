@@ -42,6 +42,7 @@ def grid_of(experiment: Experiment, axes: Sequence[Group]) -> Grid:
     check(experiment)
     of_data = [] if isinstance(experiment.problem.data, Views) else fields_of(Problem, FeatureModel)
     allowed = of_data + fields_of(Training)
+    shared = of_data + ["seed"] * (experiment.training.batch != "full")  # a seed's lanes share their batches
     seen: set[str] = set()
     dims = []
     require(isinstance(axes, (list, tuple)), "axes", axes, "a list of groups {field: [values]}")
@@ -55,7 +56,7 @@ def grid_of(experiment: Experiment, axes: Sequence[Group]) -> Grid:
         seen |= set(lengths)
         require(len({*lengths.values()}) == 1 and all(lengths.values()), "axes", lengths, "one length >= 1 in a group, whose fields are zipped")
         values = {name: [_value(experiment, name, value) for value in values] for name, values in group.items()}
-        dims.append((next(iter(group)), values, any(name in of_data for name in group)))
+        dims.append((next(iter(group)), values, any(name in shared for name in group)))
     grid = Grid(tuple(dims))
     for _, group, of_problem in dims:
         for i in range(len(next(iter(group.values())))):

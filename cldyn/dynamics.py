@@ -37,7 +37,7 @@ def start(params: Any, optimizer: optax.GradientTransformation) -> State:
 def simulate(
     key: Array,
     state: State,
-    gradient: Callable[[Any, Array], Any],
+    gradient: Callable[[Any, Array, Array], Any],
     optimizer: optax.GradientTransformation,
     *,
     record_at: Array,
@@ -48,7 +48,7 @@ def simulate(
     Args:
         key: of the gradient's randomness; step t uses fold_in(key, t), so a run cut in two equals the whole.
         state: from `start` or from an earlier trajectory.
-        gradient: (params, key) -> gradients shaped like params.
+        gradient: (params, key, step) -> gradients shaped like params.
         optimizer: any optax transformation; its numbers may be traced.
         record_at: increasing steps [t], none before `state.step`; the run ends at the last. May be traced.
         record: (params, step) -> pytree of floats, run inside the loop: memory is records, never parameters x steps.
@@ -58,7 +58,7 @@ def simulate(
     """
 
     def one_step(_: Array, state: State) -> State:
-        grads = gradient(state.params, jax.random.fold_in(key, state.step))
+        grads = gradient(state.params, jax.random.fold_in(key, state.step), state.step)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         # 0 x is 0 exactly where x is finite: one sum costs half of what a reduction of isfinite does.
@@ -76,23 +76,23 @@ def simulate(
     return Trajectory(records, state)
 
 
-def runge_kutta(gradient: Callable[[Any, Array], Any], step: Any) -> Callable[[Any, Array], Any]:
+def runge_kutta(gradient: Callable[..., Any], step: Any) -> Callable[..., Any]:
     """The slope with which a plain gradient step follows gradient flow, dw/dt = -gradient(w).
 
         (k_1 + 2 k_2 + 2 k_3 + k_4)/6,   k_1 = g(w), k_2 = g(w - h k_1/2), k_3 = g(w - h k_2/2), k_4 = g(w - h k_3)
 
     Args:
-        gradient: (params, key) -> gradients. step: h, the learning rate of the optimizer and the flow time of a step.
+        gradient: as in `simulate`. step: h, the learning rate of the optimizer and the flow time of a step.
 
     Returns:
         A function like `gradient`. Source: the classical method of order four (Hairer, Norsett and Wanner 1993).
     """
 
-    def slope(params: Any, key: Array) -> Any:
+    def slope(params: Any, *time: Array) -> Any:
         def ahead(share: float, k: Any) -> Any:
-            return gradient(jax.tree.map(lambda p, g: p - share * step * g, params, k), key)
+            return gradient(jax.tree.map(lambda p, g: p - share * step * g, params, k), *time)
 
-        first = gradient(params, key)
+        first = gradient(params, *time)
         second = ahead(0.5, first)
         third = ahead(0.5, second)
         return jax.tree.map(lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, first, second, third, ahead(1.0, third))

@@ -81,8 +81,8 @@ def _lanes(
     counts = (math.prod(grid.shape(True)), math.prod(grid.shape(False)))
     lanes = {name: np.broadcast_to(values[:, None], counts) for name, values in shared.items()}
     lanes |= {name: np.broadcast_to(values[None], counts) for name, values in trainings.items()}
-    structure = lab.structure_of(experiment, measure, lanes.get("embed_dim"), lanes.get("weight_decay"))
-    structure = structure._replace(critical=structure.critical or critical)
+    structure = lab.structure_of(experiment, measure, lanes)
+    structure = structure._replace(critical=structure.critical or critical, batches=structure.batches and steps is not None)
     with numerics(experiment.problem.precision):
         batch = _Batch(experiment, problems, lanes, counts, structure)
         records = batch.run(None if steps is None else jnp.asarray(steps), progress)
@@ -97,7 +97,7 @@ def _prepare_block(problems: Problem, settings: Training, structure: Structure) 
     """problems [b, ...], settings [b, u, ...] -> prepared [b, ...], targets [b, u, ...]."""
 
     def one(given: tuple[Problem, Training]) -> tuple[Prepared, Target]:
-        prepared = lab.prepare(given[0], structure.measures)
+        prepared = lab.prepare(given[0], jax.tree.map(lambda leaf: leaf[0], given[1]), structure)
         return prepared, lax.map(lambda training: lab.settle(prepared, training, structure), given[1])
 
     # One after the other: batched factorizations wait for each other's threads on CPU, and can wait for ever.
@@ -145,7 +145,8 @@ class _Batch:
         self.counts, self.structure = counts, structure
         self.precision = experiment.problem.precision
         count = counts[0]
-        leaves = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), experiment.problem)
+        problem = cast(experiment.problem, self.precision)
+        leaves = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (count, *np.shape(leaf))), problem)
         split = {
             name: tuple(column) if name.startswith("irrelevant_") else column
             for name, values in problems.items()
@@ -175,10 +176,11 @@ class _Batch:
         shape = problem.data.x.shape if isinstance(problem.data, Views) else (problem.n, problem.m, problem.data.d)
         size = np.dtype(problem.precision).itemsize
         wide = shape[2] + problem.bias
-        reach = wide if problem.population else min(shape[0] * shape[1], wide)
+        stored = not problem.population and not problem.fresh_views
+        reach = min(shape[0] * shape[1], wide) if stored and self.structure.frame else wide
         fits = max(2, min(1024, _CACHE // (self.structure.rows * reach * size)))
         fits = 1 << fits.bit_length() - 1
-        inputs = wide * wide if problem.population else shape[0] * shape[1] * wide
+        inputs = wide * wide if not stored else shape[0] * shape[1] * wide
         inputs += problem.test_size * wide if TEST & {*self.structure.measures} else 0
         roomy = max(1, _MEMORY // (8 * size * inputs))
         self.lanes = min(fits, self.counts[1])

@@ -70,3 +70,36 @@ def spectral_gradient(w: Array, second: Array, factor: Array) -> Array:
     """
     weighted = w * second
     return 4 * ((weighted @ w.T) @ weighted - (w @ factor.T) @ factor)
+
+
+def spectral_of_batch(
+    embeddings: Array, member: Array, within: Array, different: Array | float, same: Array | float, share: Array | float
+) -> Array:
+    """Spectral loss of a batch of b units with m views each, an unbiased estimate of that of the units it was drawn from.
+
+        L = -2 (share S + (1 - share) U) + R,   w_ab = different where a != b, same where a = b
+        S = sum_ab w_ab sum_c member_ca member_cb E f_au.f_bv,   R = sum_ab w_ab E (f_au.f_bv)^2,   U = (1/b) sum_a E f_au.f_av
+
+    E averages over views u, v: over all pairs for a != b, with weights `within` for a = b.
+
+    Args:
+        embeddings: [b, m, p]. member: [classes, b], sqrt(n/n_c) for the units of a class, with its share n_c/n among all units, else 0.
+        within: [m, m], 1/m^2 where m stored views are all there is, 1/(m (m - 1)) off the diagonal where views are a sample.
+        different, same: weights of two units and of a unit with itself: their inverse inclusion probabilities over n^2.
+        share: beta of joint, 1 for scl, 0 for ucl.
+
+    Returns:
+        Scalar.
+
+    Source: derived here, after Horvitz and Thompson (1952): a term over its inclusion probability is unbiased. Written with sums over
+    units, not pairs, it costs b (p^2 + m^2 p).
+    """
+    m = embeddings.shape[1]
+    flat = embeddings.reshape(-1, embeddings.shape[2])
+    gram = jnp.einsum("aup,avp->auv", embeddings, embeddings)
+    alone = jnp.sum(within * gram, axis=(1, 2))
+    mean = embeddings.mean(axis=1)
+    classes, weight = member @ mean, jnp.sum(member**2, axis=0)
+    supervised = different * (jnp.sum(classes**2) - weight @ jnp.sum(mean**2, axis=1)) + same * (weight @ alone)
+    negative = different * (jnp.sum((flat.T @ flat) ** 2) - jnp.sum(gram**2)) / m**2 + same * jnp.sum(within * gram**2)
+    return -2 * (share * supervised + (1 - share) * jnp.mean(alone)) + negative

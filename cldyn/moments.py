@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cldyn.data import FeatureModel, Views, membership
+from cldyn.data import FeatureModel, Originals, Views, mean_views, membership
 
 Loss = Literal["scl", "ucl", "joint"]
 
@@ -112,11 +112,14 @@ def sample_moments(views: Views, loss: Loss, *, beta: Array | float = 0.5, bias:
 
 
 def _class_weights(views: Views, dtype: Any) -> Array:
-    """Weights [classes, N] that turn rows into the factor of P_scl; an empty class is a zero row."""
-    n, m = views.x.shape[:2]
-    member = membership(views.label, views.classes, dtype)
-    count = jnp.maximum(member.sum(axis=1, keepdims=True), 1)
-    return jnp.repeat(member / jnp.sqrt(count * n) / m, m, axis=1)
+    """Weights [classes, N] that turn rows into the factor of P_scl."""
+    m = views.x.shape[1]
+    return jnp.repeat(_class_means(membership(views.label, views.classes, dtype)) / m, m, axis=1)
+
+
+def _class_means(member: Array) -> Array:
+    """Weights [classes, n] that turn examples into the factor of P_scl; an empty class is a zero row."""
+    return member / jnp.sqrt(jnp.maximum(member.sum(axis=1, keepdims=True), 1) * member.shape[1])
 
 
 def frame(views: Views, bias: bool = True) -> Frame:
@@ -169,3 +172,32 @@ def population_frame(model: FeatureModel, bias: bool = True, dtype: Any = None) 
     view_rows = jnp.concatenate([mean[None], jnp.diag(jnp.sqrt(view_shared))])
     reached = second > 0
     return Frame(second, class_rows @ basis * reached, view_rows @ basis * reached, basis)
+
+
+def views_frame(model: FeatureModel, given: Originals, bias: bool = True, dtype: Any = None) -> Frame:
+    """The eigenframe of all views of some originals, r = D.
+
+        M = (1/n) sum_i x_i x_i^T + diag(var),   P_scl = sum_c (n_c/n) x_c x_c^T,   P_ucl = (1/n) sum_i x_i x_i^T
+
+    Args:
+        model, given: whose views. bias: as in `population`.
+
+    Returns:
+        Frame with D coordinates.
+
+    Source: derived here; x_i is the mean of all views of an example, x_c that of a class, var the mean variance of a view about x_i, and two
+    views of one example are independent given their original: `sample_moments` at m = infinity, where self-pairs have no weight.
+    """
+    dtype = dtype or jnp.result_type(float)
+    mean, variance, rotate = mean_views(model, given, dtype=dtype)
+    rows = append_one(mean, bias)
+    second, basis = jnp.linalg.eigh(rows.T @ rows / rows.shape[0] + jnp.diag(jnp.pad(variance, (0, int(bias)))))
+    second = jnp.where(second > second.size * jnp.finfo(dtype).eps * second[-1], second, 0)
+    classes = _class_means(membership(given.codes[:, 0], (-1, 1), dtype)) @ rows
+    examples = rows @ basis / jnp.sqrt(jnp.asarray(rows.shape[0], dtype))
+    # Examples of equal means make equal rows, whose factorization runs into numbers that XLA flushes to zero and then into 0/0.
+    apart = jax.random.normal(jax.random.key(0), examples.shape, jnp.float32).astype(dtype)
+    examples += 0.01 * jnp.finfo(dtype).eps * jnp.sqrt(second) * apart
+    reached = second > 0
+    turned = jnp.concatenate([rotate(basis[: model.d].T), basis[model.d :].T], axis=1).T
+    return Frame(second, classes @ basis * reached, examples * reached, turned)

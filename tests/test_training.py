@@ -8,9 +8,7 @@ import optax
 import pytest
 
 import cldyn
-from cldyn import Experiment, FeatureModel, Problem, Training, dynamics, lanes, losses
-from cldyn import lane as lab
-from cldyn.experiment import cast
+from cldyn import Experiment, FeatureModel, Problem, Training, dynamics, lanes, losses, moments
 
 MODEL = FeatureModel(d=40, class_strength=1.1, subclass_strength=0.9, irrelevant_strength=(1.5,), subclass_mean=0.7, class_keep=0.8, noise_keep=0.3)
 SMALL = Experiment(Problem(MODEL, n=8, m=2, precision="float64"), Training(learning_rate=0.02, init_scale=1e-2))
@@ -65,7 +63,7 @@ def test_a_run_cut_in_two_equals_the_whole(optimizer):
     w = 0.1 * jax.random.normal(jax.random.key(1), (2, 3))
     key = jax.random.key(2)
 
-    def gradient(w, key):
+    def gradient(w, key, step):
         return losses.spectral_gradient(w, second, factor) + 0.01 * jax.random.normal(key, w.shape)
 
     def go(state, at):
@@ -141,7 +139,7 @@ def test_gradient_descent_approaches_gradient_flow_at_first_order():
         optimizer = optax.sgd(2 / steps)
         state = dynamics.start(jnp.array(start), optimizer)
         end = dynamics.simulate(
-            jax.random.key(0), state, lambda w, _: slope(w), optimizer, record_at=jnp.array([steps]), record=lambda w, _: w
+            jax.random.key(0), state, lambda w, *_: slope(w), optimizer, record_at=jnp.array([steps]), record=lambda w, _: w
         )
         errors.append(np.abs(end.records[0].ravel() - flow.y[:, -1]).max())
     orders = np.log2(np.array(errors[:-1]) / errors[1:])
@@ -149,8 +147,7 @@ def test_gradient_descent_approaches_gradient_flow_at_first_order():
 
 
 def test_start_outside_the_frame_keeps_its_part():
-    prepared = jax.jit(lab.prepare)(cast(SMALL.problem, "float64"))
-    basis = np.asarray(prepared.frame.basis)
+    basis = np.asarray(jax.jit(moments.frame)(cldyn.sample(jax.random.key(0), MODEL, 8, 2)).basis)
     before, after = cldyn.run(SMALL, [0]).weights, cldyn.run(SMALL, [300]).weights
     outside = np.eye(len(basis)) - basis @ basis.T
     np.testing.assert_allclose(after @ outside, before @ outside, atol=1e-13)

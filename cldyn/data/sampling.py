@@ -1,15 +1,17 @@
 """Originals, their augmented views, and test data, as pure functions of a key."""
 
 import math
-from typing import Any
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import Array, lax
+from jax import Array
 
+from cldyn.data.codes import balanced_codes, iid_codes, random_signs, view_codes
 from cldyn.data.model import FeatureModel, Views, check_model, check_room, check_sizes
-
-_LARGEST_DECK = 2**16  # irrelevant sign patterns up to this many are dealt from a written-out deck
 
 
 def sample(
@@ -37,15 +39,78 @@ def sample(
     _refuse(model, n, m, balanced)
     check_room(model, n, m)
     dtype = dtype or jnp.result_type(float)
-    codes_key, keep_key, noise_key, rotation_key, _ = jax.random.split(key, 5)
-    codes = _balanced_codes(codes_key, model, n) if balanced else _iid_codes(codes_key, model, n)
-    kept = jnp.stack([_augment(jax.random.fold_in(keep_key, view), model, codes) for view in range(m)], axis=1)
-    signal = model.means(dtype) + model.strengths(dtype) * kept.astype(dtype)
-    noise = _noise(noise_key, model, n, m, dtype)
-    x = jnp.concatenate([signal, noise], axis=-1)
+    first = originals(key, model, n, balanced=balanced, dtype=dtype)
+    _, keep_key, noise_key, _, _ = jax.random.split(key, 5)
+    x = _augment(keep_key, noise_key, model, first, m, dtype)
+    codes = first.codes
+    return Views(x, codes[:, 0], codes[:, 1], codes[:, 2:], first.directions)
+
+
+class Originals(NamedTuple):
+    """Examples before augmentation. codes: signs [n, K]. noise: [n, d - K] (gaussian), or its place and sign [n] each (basis).
+    directions: v_j [K, d]. mirrors: of the rotation, None where there is none."""
+
+    codes: Array
+    noise: Any
+    directions: Array
+    mirrors: Array | None
+
+
+def originals(key: Array, model: FeatureModel, n: int, *, balanced: bool = True, dtype: Any = None) -> Originals:
+    """The examples whose views `sample` returns for this key.
+
+    Args, returns and errors: as `sample`.
+    """
+    _refuse(model, n, 1, balanced)
+    dtype = dtype or jnp.result_type(float)
+    codes_key, _, noise_key, rotation_key, _ = jax.random.split(key, 5)
+    codes = balanced_codes(codes_key, model, n) if balanced else iid_codes(codes_key, model, n)
+    shared_key = jax.random.split(noise_key, 3)[0]
+    noise = _gaussian(shared_key, model, n, dtype) if model.noise_kind == "gaussian" else _draw_basis(shared_key, model, (n,))
     mirrors = _mirrors(rotation_key, model, dtype)
-    directions = _rotate(mirrors, jnp.eye(model.features, model.d, dtype=dtype))
-    return Views(_rotate(mirrors, x), codes[:, 0], codes[:, 1], codes[:, 2:], directions)
+    return Originals(codes, noise, _rotate(mirrors, jnp.eye(model.features, model.d, dtype=dtype)), mirrors)
+
+
+def augment(key: Array, model: FeatureModel, given: Originals, m: int, *, dtype: Any = None) -> Array:
+    """Fresh views of originals [n, m, d].
+
+    Args:
+        key: consumed. given: from `originals`. m: views of each. Directions of noise are drawn with replacement, also "distinct_basis".
+    """
+    dtype = dtype or jnp.result_type(float)
+    plain = replace(model, noise_kind="basis") if model.noise_kind == "distinct_basis" else model
+    keep_key, noise_key = jax.random.split(key)
+    return _augment(keep_key, noise_key, plain, given, m, dtype)
+
+
+def mean_views(model: FeatureModel, given: Originals, *, dtype: Any = None) -> tuple[Array, Array, Callable[[Array], Array]]:
+    """Mean of all views of every original, their mean variance about it, and the rotation that both still lack.
+
+        E[z_j | s] = mu_j + keep_j phi_j s_j,   E[xi | xi_0] = sqrt(noise_keep) xi_0   (basis noise: noise_keep xi_0)
+
+    Returns:
+        mean [n, d], variance of every coordinate [d], x [..., d] -> rotated x.
+
+    Source: derived here. A redrawn sign or noise has mean zero. Second moments about the mean are diagonal: features of a view
+    are independent given the original, a sparse one or a basis noise is on one coordinate, whether kept or redrawn.
+    """
+    dtype = dtype or jnp.result_type(float)
+    codes, strengths, keeps = given.codes.astype(dtype), model.strengths(dtype), model.keeps(dtype)
+    other = model.d - model.features
+    keep, length = jnp.asarray(model.noise_keep, dtype), jnp.asarray(model.noise, dtype)
+    fresh = jnp.full(other, length**2 / other)
+    if model.noise_kind == "gaussian":
+        noise, spread = jnp.sqrt(keep) * given.noise, (1 - keep) * fresh
+    else:
+        place, sign = given.noise
+        noise = _basis_vectors(model, place, sign, dtype)
+        spread = (1 - keep) * fresh + keep * (1 - keep) * jnp.mean(noise**2, axis=0)
+        noise = keep * noise
+    kept = keeps * strengths * codes
+    # E z^2 - mu^2 is keep phi^2 s^2 + (1 - keep) var: a dense sign is never 0, a sparse feature mostly is.
+    second = keeps * strengths**2 * jnp.mean(codes**2, axis=0) + (1 - keeps) * model.variances(dtype)
+    variance = jnp.concatenate([second - jnp.mean(kept**2, axis=0), spread])
+    return jnp.concatenate([model.means(dtype) + kept, noise], axis=1), variance, partial(_rotate, given.mirrors)
 
 
 def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -> Views:
@@ -65,7 +130,7 @@ def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -
     dtype = dtype or jnp.result_type(float)
     _, _, _, rotation_key, test_key = jax.random.split(key, 5)
     codes_key, noise_key = jax.random.split(test_key)
-    codes = _iid_codes(codes_key, model, n)
+    codes = iid_codes(codes_key, model, n)
     signal = model.means(dtype) + model.strengths(dtype) * codes.astype(dtype)
     if model.noise_kind == "gaussian":
         noise = _gaussian(noise_key, model, n, dtype)
@@ -83,91 +148,14 @@ def _refuse(model: FeatureModel, n: int, m: int, balanced: bool) -> None:
     check_sizes(n, m, balanced)
 
 
-# --- codes -----------------------------------------------------------------------------------------------------------
+# --- views, noise and rotation ---------------------------------------------------------------------------------------
 
 
-def _signs(key: Array, shape: tuple[int, ...]) -> Array:
-    return 2 * jax.random.bernoulli(key, jnp.float32(0.5), shape).astype(jnp.int32) - 1
-
-
-def _iid_codes(key: Array, model: FeatureModel, n: int) -> Array:
-    """Signs [n, K], every example by itself."""
-    class_key, irrelevant_key = jax.random.split(key)
-    return jnp.concatenate([_signs(class_key, (n, 2)), _iid_irrelevant(irrelevant_key, model, n)], axis=1)
-
-
-def _iid_irrelevant(key: Array, model: FeatureModel, n: int) -> Array:
-    count = model.features - 2
-    if model.irrelevant == "dense":
-        return _signs(key, (n, count))
-    return _sparse_pattern(jax.random.randint(key, (n,), 0, 2 * count, dtype=jnp.int32), count)
-
-
-def _sparse_pattern(card: Array, count: int) -> Array:
-    """Card 2 k + s names the active feature k and its sign."""
-    return jax.nn.one_hot(card // 2, count, dtype=jnp.int32) * (2 * (card % 2) - 1)[:, None]
-
-
-def _balanced_codes(key: Array, model: FeatureModel, n: int) -> Array:
-    """Signs [n, K] with equal counts of the four cells, in shuffled order."""
-    order_key, *cell_keys = jax.random.split(key, 5)
-    cells = [
-        jnp.concatenate([jnp.tile(jnp.array(signs, jnp.int32), (n // 4, 1)), _deal(cell_key, model, n // 4)], axis=1)
-        for signs, cell_key in zip([(-1, -1), (-1, 1), (1, -1), (1, 1)], cell_keys, strict=True)
-    ]
-    return jax.random.permutation(order_key, jnp.concatenate(cells))
-
-
-def _deal(key: Array, model: FeatureModel, hand: int) -> Array:
-    """`hand` irrelevant patterns from shuffled decks."""
-    count = model.features - 2
-    if model.irrelevant == "sparse":
-        return _sparse_pattern(_deal_cards(key, 2 * count, hand), count)
-    if count > 30 or 2**count > max(_LARGEST_DECK, 2 * hand):
-        return _distinct_signs(key, hand, count)
-    return 2 * (_deal_cards(key, 2**count, hand)[:, None] >> jnp.arange(count) & 1) - 1
-
-
-def _deal_cards(key: Array, deck: int, hand: int) -> Array:
-    keys = jax.random.split(key, -(-hand // deck))
-    return jax.vmap(lambda k: jax.random.permutation(k, deck))(keys).ravel()[:hand].astype(jnp.int32)
-
-
-def _distinct_signs(key: Array, hand: int, count: int) -> Array:
-    """`hand` distinct rows of `count` signs, for decks too large to write out.
-
-    Repeats are redrawn until none is left. The procedure treats all patterns alike and any `hand` distinct patterns can be
-    mapped to any others by renaming patterns, so the result is uniform among them, as a shuffled deck's is.
-    """
-
-    def repeated(signs: Array) -> Array:
-        bits = jnp.pad(signs > 0, ((0, 0), (0, -count % 32))).reshape(hand, -1, 32)
-        words = jnp.sum(bits.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32), axis=2, dtype=jnp.uint32)
-        order = jnp.lexsort(words.T)
-        same = jnp.all(signs[order[1:]] == signs[order[:-1]], axis=1)
-        return jnp.zeros(hand, bool).at[order[1:]].set(same)
-
-    def redraw(state: tuple[Array, Array]) -> tuple[Array, Array]:
-        signs, turn = state
-        fresh = _signs(jax.random.fold_in(key, turn), (hand, count))
-        return jnp.where(repeated(signs)[:, None], fresh, signs), turn + 1
-
-    first = _signs(jax.random.fold_in(key, 0), (hand, count))
-    return lax.while_loop(lambda state: jnp.any(repeated(state[0])), redraw, (first, jnp.int32(1)))[0]
-
-
-def _augment(key: Array, model: FeatureModel, codes: Array) -> Array:
-    """Signs [n, K] of one view of every example."""
-    keep_key, sign_key, irrelevant_key = jax.random.split(key, 3)
-    n, count = codes.shape
-    coins = jax.random.uniform(keep_key, (n, count), jnp.float32)
-    if model.irrelevant == "sparse":  # identity and sign are kept or redrawn together
-        coins = coins.at[:, 2:].set(coins[:, 2:3])
-    fresh = jnp.concatenate([_signs(sign_key, (n, 2)), _iid_irrelevant(irrelevant_key, model, n)], axis=1)
-    return jnp.where(coins < model.keeps(jnp.float32), codes, fresh)
-
-
-# --- noise and rotation ----------------------------------------------------------------------------------------------
+def _augment(keep_key: Array, noise_key: Array, model: FeatureModel, given: Originals, m: int, dtype: Any) -> Array:
+    """Rotated views [n, m, d]."""
+    kept = jnp.stack([view_codes(jax.random.fold_in(keep_key, view), model, given.codes) for view in range(m)], axis=1)
+    signal = model.means(dtype) + model.strengths(dtype) * kept.astype(dtype)
+    return _rotate(given.mirrors, jnp.concatenate([signal, _noise(noise_key, model, given, m, dtype)], axis=-1))
 
 
 def _gaussian(key: Array, model: FeatureModel, n: int, dtype: Any) -> Array:
@@ -179,7 +167,7 @@ def _gaussian(key: Array, model: FeatureModel, n: int, dtype: Any) -> Array:
 def _draw_basis(key: Array, model: FeatureModel, shape: tuple[int, ...]) -> tuple[Array, Array]:
     place_key, sign_key = jax.random.split(key)
     place = jax.random.randint(place_key, shape, 0, model.d - model.features, dtype=jnp.int32)
-    return place, _signs(sign_key, shape)
+    return place, random_signs(sign_key, shape)
 
 
 def _basis_vectors(model: FeatureModel, place: Array, sign: Array, dtype: Any) -> Array:
@@ -187,16 +175,16 @@ def _basis_vectors(model: FeatureModel, place: Array, sign: Array, dtype: Any) -
     return hot * sign[..., None].astype(dtype) * jnp.asarray(model.noise, dtype)
 
 
-def _noise(key: Array, model: FeatureModel, n: int, m: int, dtype: Any) -> Array:
+def _noise(key: Array, model: FeatureModel, given: Originals, m: int, dtype: Any) -> Array:
     """Noise of all views [n, m, d - K]."""
-    shared_key, fresh_key, keep_key = jax.random.split(key, 3)
+    n = given.codes.shape[0]
+    _, fresh_key, keep_key = jax.random.split(key, 3)
     fresh_keys = [jax.random.fold_in(fresh_key, view) for view in range(m)]
     if model.noise_kind == "gaussian":
         keep = jnp.asarray(model.noise_keep, dtype)
-        shared = _gaussian(shared_key, model, n, dtype)
         fresh = jnp.stack([_gaussian(view_key, model, n, dtype) for view_key in fresh_keys], axis=1)
-        return jnp.sqrt(keep) * shared[:, None] + jnp.sqrt(1 - keep) * fresh
-    place, sign = _draw_basis(shared_key, model, (n,))
+        return jnp.sqrt(keep) * given.noise[:, None] + jnp.sqrt(1 - keep) * fresh
+    place, sign = given.noise
     draws = [_draw_basis(view_key, model, (n,)) for view_key in fresh_keys]
     fresh_place, fresh_sign = (jnp.stack(part, axis=1) for part in zip(*draws, strict=True))
     coins = jnp.stack([jax.random.uniform(jax.random.fold_in(keep_key, view), (n,), jnp.float32) for view in range(m)], axis=1)

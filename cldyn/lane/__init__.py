@@ -2,7 +2,8 @@
 
 from cldyn.lane.prediction import Prediction, forecast, predict, predicted_measures
 from cldyn.lane.prepared import Prepared, prepare
-from cldyn.lane.target import Structure, Target, settle, structure_of, with_step
+from cldyn.lane.structure import Structure, structure_of
+from cldyn.lane.target import Target, settle, with_step
 from cldyn.lane.training import Run, begin, run, train, weights
 
 __all__ = [

@@ -14,7 +14,8 @@ from cldyn.data import FeatureModel
 from cldyn.experiment import Experiment, Problem, Training, cast, check, numerics
 from cldyn.lane.observed import inside_of, leave_apart, observe
 from cldyn.lane.prepared import Prepared, prepare
-from cldyn.lane.target import Structure, Target, critical_of, settle, structure_of, with_step
+from cldyn.lane.structure import Structure, structure_of
+from cldyn.lane.target import Target, critical_of, settle, with_step
 from cldyn.lane.training import begin
 from cldyn.refusal import require
 
@@ -75,7 +76,8 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
         experiment: what to predict. steps: training steps, infinity for the minimum-norm minimizer.
 
     Returns:
-        Prediction; NaN where no closed form is known: growth with momentum or depth > 1, critical rates with depth > 1, and the rate of
+        Prediction; NaN where no closed form is known: growth but with gd or flow at a constant rate and depth 1,
+        critical rates with depth > 1 or optimizers that do not commute with rotations, and the rate of
         unlearning where it is not that of plain supervised training of a FeatureModel with a bias, embed_dim >= 2 and no class_mean.
 
     Raises:
@@ -87,7 +89,7 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
     except (TypeError, ValueError):
         when = np.empty(())
     require(when.ndim == 1 and (when >= 0).all(), "steps", steps, "a list of numbers >= 0, or infinity")
-    structure = structure_of(experiment, predicted_measures(experiment.training))._replace(critical=True)
+    structure = structure_of(experiment, predicted_measures(experiment.training))._replace(critical=True, batches=False)
     with numerics(experiment.problem.precision):
         problem, training = (cast(half, experiment.problem.precision) for half in (experiment.problem, experiment.training))
         finite = when[np.isfinite(when)].astype(experiment.problem.precision)
@@ -102,8 +104,8 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
 
 
 def _grows_linearly(training: Training) -> bool:
-    """Whether `theory.early_growth` is the growth of this training: momentum and depth have another."""
-    return training.optimizer != "momentum" and training.depth == 1
+    """Whether `theory.early_growth` is the growth of this training, or its mean over batches: other optimizers and depth have another."""
+    return training.optimizer in ("gd", "flow") and training.schedule == "constant" and training.depth == 1
 
 
 def _unlearning_rate(experiment: Experiment) -> Any:
@@ -118,7 +120,7 @@ def _unlearning_rate(experiment: Experiment) -> Any:
 @partial(jax.jit, static_argnames="structure")
 def _predict(problem: Problem, training: Training, steps: Array, structure: Structure) -> tuple[dict[str, Array], dict[str, Array]]:
     """Early growth at finite steps [t], and `forecast`."""
-    prepared = prepare(problem, structure.measures)
+    prepared = prepare(problem, training, structure)
     target = settle(prepared, training, structure)
     training = with_step(training, target)
     rate, decay, flow = training.learning_rate, training.weight_decay, training.optimizer == "flow"

@@ -1,20 +1,22 @@
 """One lane of an experiment: put together and run."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax import Array
 
 from cldyn import dynamics, encoders, losses, measures
 from cldyn.experiment import Experiment, Problem, Training, cast, check, check_steps, numerics
+from cldyn.lane import batches
 from cldyn.lane.observed import inside_of, leave_apart, observe
+from cldyn.lane.optimizer import DECOUPLED, optimizer_of
 from cldyn.lane.prepared import Prepared, prepare
-from cldyn.lane.target import Structure, Target, settle, structure_of, with_step
+from cldyn.lane.structure import Structure, structure_of
+from cldyn.lane.target import Target, settle, with_step
 
 _REGISTER = 8  # a row of w is padded to whole vector registers: 201 coordinates cost a quarter more than 208
 
@@ -29,28 +31,43 @@ class Run(NamedTuple):
     learning_rate: float
 
 
-def begin(prepared: Prepared, training: Training, rows: int) -> tuple[encoders.Layers, Array]:
-    """W_0 in the frame, its first layer [rows, > r], rows from embed_dim on zero, and the unit vectors [rows, D] of that layer's parts outside.
+def initial(prepared: Prepared, training: Training, rows: int) -> encoders.Layers:
+    """W_0 with its first layer [rows, D] in input coordinates, rows from embed_dim on zero."""
+    scale = jnp.asarray(training.init_scale, prepared.frame.basis.dtype)
+    key, wide = jax.random.key(training.seed), prepared.frame.basis.shape[0]
+    draw = encoders.linear(rows, bias=False).init(key, wide, scale if training.depth == 1 else jnp.ones_like(scale))
+    draw = jnp.where(jnp.arange(rows)[:, None] < training.embed_dim, draw, 0)
+    return encoders.Layers(draw, jnp.zeros((0, rows, rows), draw.dtype)) if training.depth == 1 else encoders.balanced(draw, training.depth, scale)
 
-    The last coordinate of a row is the length of what W_0 has outside the frame. No data reach it, so its direction
+
+def into_frame(prepared: Prepared, first: Array) -> tuple[Array, Array]:
+    """A first layer [rows, D] in the frame [rows, > r], and the unit vectors [rows, D] of its parts outside.
+
+    The last coordinate of a row is the length of what it has outside the frame. No data reach that, so its direction
     never changes, and its length obeys the same optimizer (weight decay, momentum, flow) exactly.
     Coordinates between the frame's r and the last one are zero and stay so.
     """
     basis = prepared.frame.basis
-    key = jax.random.key(training.seed)
-    scale = jnp.asarray(training.init_scale, basis.dtype)
-    draw = encoders.linear(rows, bias=False).init(key, basis.shape[0], scale if training.depth == 1 else jnp.ones_like(scale))
-    draw = jnp.where(jnp.arange(rows)[:, None] < training.embed_dim, draw, 0)
-    first, head = (draw, jnp.zeros((0, rows, rows), draw.dtype)) if training.depth == 1 else encoders.balanced(draw, training.depth, scale)
     inside = first @ basis
     outside = first - inside @ basis.T
     length = jnp.linalg.norm(outside, axis=1, keepdims=True)
-    spare = jnp.zeros((rows, -(inside.shape[1] + 1) % _REGISTER), inside.dtype)
-    return encoders.Layers(jnp.concatenate([inside, spare, length], axis=1), head), outside / jnp.where(length > 0, length, 1)
+    return jnp.concatenate([_spare(inside), length], axis=1), outside / jnp.where(length > 0, length, 1)
+
+
+def _spare(inside: Array) -> Array:
+    """Coordinates in the frame [..., r] with zeros up to a whole number of registers, less one."""
+    return jnp.pad(inside, [(0, 0)] * (inside.ndim - 1) + [(0, -(inside.shape[-1] + 1) % _REGISTER)])
+
+
+def begin(prepared: Prepared, training: Training, rows: int) -> tuple[encoders.Layers, Array]:
+    """W_0 in the frame, and the unit vectors outside, as in `into_frame`."""
+    layers = initial(prepared, training, rows)
+    first, outside = into_frame(prepared, layers.first)
+    return encoders.Layers(first, layers.head), outside
 
 
 def weights(prepared: Prepared, layers: encoders.Layers, outside: Array) -> Array:
-    """W [rows, D], of all layers, in input coordinates from the frame's and the vectors of `begin`."""
+    """W [rows, D], of all layers, in input coordinates from the frame's and the vectors of `into_frame`."""
     first = inside_of(prepared, layers.first) @ prepared.frame.basis.T + layers.first[:, -1:] * outside
     return encoders.end_to_end(encoders.Layers(first, layers.head))
 
@@ -58,37 +75,65 @@ def weights(prepared: Prepared, layers: encoders.Layers, outside: Array) -> Arra
 def train(
     prepared: Prepared, training: Training, target: Target, record_at: Array, structure: Structure
 ) -> tuple[dynamics.Trajectory, Array]:
-    """One lane in the frame; also returns the vectors of `begin`."""
+    """One lane, in the frame or on inputs as they are; also returns its last W [rows, D]."""
     start, outside = begin(prepared, training, structure.rows)
-    beyond = (0, start.first.shape[1] - prepared.frame.second.size)
-    second = jnp.pad(prepared.frame.second, beyond)
-    factor = jnp.pad(prepared.frame.factor(training.loss, training.beta), ((0, 0), beyond))
-
-    def gradient(layers: encoders.Layers, key: Array) -> encoders.Layers:
-        w, pull = jax.vjp(encoders.end_to_end, layers)
-        slope = losses.spectral_gradient(w, second, factor)
-        return pull(slope + 2 * training.weight_decay * w if structure.decays else slope)[0]
-
+    if not structure.frame:
+        start = initial(prepared, training, structure.rows)
     apart = leave_apart(prepared, outside)
+    coupled = structure.decays and training.optimizer not in DECOUPLED
+    slope = _slope(prepared, training, structure)
+
+    def gradient(layers: encoders.Layers, key: Array, step: Array) -> encoders.Layers:
+        w, pull = jax.vjp(encoders.end_to_end, layers)
+        grads = slope(w, key, step)
+        return pull(grads + 2 * training.weight_decay * w if coupled else grads)[0]
 
     def record(layers: encoders.Layers, step: Array) -> dict[str, Array]:
-        return observe(prepared, training, target, structure.measures, layers, apart)
+        if structure.frame:
+            return observe(prepared, training, target, structure.measures, layers, apart)
+        first, outside = into_frame(prepared, layers.first)
+        layers = encoders.Layers(first, layers.head)
+        return observe(prepared, training, target, structure.measures, layers, leave_apart(prepared, outside))
 
-    optimizer = optax.sgd(training.learning_rate, training.momentum if training.optimizer == "momentum" else None)
-    slope = dynamics.runge_kutta(gradient, training.learning_rate) if training.optimizer == "flow" else gradient
-    key = jax.random.fold_in(jax.random.key(training.seed), 1)
-    state = dynamics.start(start, optimizer)
-    return dynamics.simulate(key, state, slope, optimizer, record_at=record_at, record=record), outside
+    optimizer = optimizer_of(training, structure)
+    follow = dynamics.runge_kutta(gradient, training.learning_rate) if training.optimizer == "flow" else gradient
+    key = prepared.source.key if prepared.source else jax.random.key(0)  # nothing else is random
+    trajectory = dynamics.simulate(key, dynamics.start(start, optimizer), follow, optimizer, record_at=record_at, record=record)
+    last = trajectory.state.params
+    return trajectory, weights(prepared, last, outside) if structure.frame else encoders.end_to_end(last)
+
+
+def _slope(prepared: Prepared, training: Training, structure: Structure) -> Callable[[Array, Array, Array], Array]:
+    """Gradient of the loss, of everything or of the step's batch, with respect to W in the coordinates of training."""
+    frame, basis = prepared.frame, prepared.frame.basis
+    beyond = (0, 1 + _spare(frame.second).size - frame.second.size) if structure.frame else (0, 0)
+    second = jnp.pad(frame.second, beyond)
+    factor = jnp.pad(frame.factor(training.loss, training.beta), ((0, 0), beyond))
+
+    def of_everything(w: Array, key: Array, step: Array) -> Array:
+        if structure.frame:
+            return losses.spectral_gradient(w, second, factor)
+        return losses.spectral_gradient(w @ basis, second, factor) @ basis.T
+
+    def of_batch(w: Array, key: Array, step: Array) -> Array:
+        batch = batches.draw(source, training, key, step)
+        return batches.slope(batch._replace(x=jnp.pad(batch.x, ((0, 0), (0, 0), beyond))), training, w)
+
+    if prepared.source is None:
+        return of_everything
+    source = prepared.source
+    if source.x is not None:  # padded once, not in every step
+        source, beyond = source._replace(x=jnp.pad(source.x, ((0, 0), (0, 0), beyond))), (0, 0)
+    return of_batch
 
 
 @partial(jax.jit, static_argnames="structure")
 def _run(problem: Problem, training: Training, record_at: Array, structure: Structure) -> tuple[Any, ...]:
-    prepared = prepare(problem, structure.measures)
+    prepared = prepare(problem, training, structure)
     target = settle(prepared, training, structure)
     training = with_step(training, target)
-    trajectory, outside = train(prepared, training, target, record_at, structure)
-    state = trajectory.state
-    return trajectory.records, state.finite_steps, weights(prepared, state.params, outside), training.learning_rate
+    trajectory, last = train(prepared, training, target, record_at, structure)
+    return trajectory.records, trajectory.state.finite_steps, last, training.learning_rate
 
 
 def run(experiment: Experiment, record_at: Sequence[int], *, measure: Sequence[str] = measures.EXACT) -> Run:

@@ -1,0 +1,90 @@
+"""Signs of the features: of originals, iid or balanced, and of their views."""
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from cldyn.data.model import FeatureModel
+
+_LARGEST_DECK = 2**16  # irrelevant sign patterns up to this many are dealt from a written-out deck
+
+
+def random_signs(key: Array, shape: tuple[int, ...]) -> Array:
+    return 2 * jax.random.bernoulli(key, jnp.float32(0.5), shape).astype(jnp.int32) - 1
+
+
+def iid_codes(key: Array, model: FeatureModel, n: int) -> Array:
+    """Signs [n, K], every example by itself."""
+    class_key, irrelevant_key = jax.random.split(key)
+    return jnp.concatenate([random_signs(class_key, (n, 2)), _iid_irrelevant(irrelevant_key, model, n)], axis=1)
+
+
+def _iid_irrelevant(key: Array, model: FeatureModel, n: int) -> Array:
+    count = model.features - 2
+    if model.irrelevant == "dense":
+        return random_signs(key, (n, count))
+    return _sparse_pattern(jax.random.randint(key, (n,), 0, 2 * count, dtype=jnp.int32), count)
+
+
+def _sparse_pattern(card: Array, count: int) -> Array:
+    """Card 2 k + s names the active feature k and its sign."""
+    return jax.nn.one_hot(card // 2, count, dtype=jnp.int32) * (2 * (card % 2) - 1)[:, None]
+
+
+def balanced_codes(key: Array, model: FeatureModel, n: int) -> Array:
+    """Signs [n, K] with equal counts of the four cells, in shuffled order."""
+    order_key, *cell_keys = jax.random.split(key, 5)
+    cells = [
+        jnp.concatenate([jnp.tile(jnp.array(signs, jnp.int32), (n // 4, 1)), _deal(cell_key, model, n // 4)], axis=1)
+        for signs, cell_key in zip([(-1, -1), (-1, 1), (1, -1), (1, 1)], cell_keys, strict=True)
+    ]
+    return jax.random.permutation(order_key, jnp.concatenate(cells))
+
+
+def _deal(key: Array, model: FeatureModel, hand: int) -> Array:
+    """`hand` irrelevant patterns from shuffled decks."""
+    count = model.features - 2
+    if model.irrelevant == "sparse":
+        return _sparse_pattern(_deal_cards(key, 2 * count, hand), count)
+    if count > 30 or 2**count > max(_LARGEST_DECK, 2 * hand):
+        return _distinct_signs(key, hand, count)
+    return 2 * (_deal_cards(key, 2**count, hand)[:, None] >> jnp.arange(count) & 1) - 1
+
+
+def _deal_cards(key: Array, deck: int, hand: int) -> Array:
+    keys = jax.random.split(key, -(-hand // deck))
+    return jax.vmap(lambda k: jax.random.permutation(k, deck))(keys).ravel()[:hand].astype(jnp.int32)
+
+
+def _distinct_signs(key: Array, hand: int, count: int) -> Array:
+    """`hand` distinct rows of `count` signs, for decks too large to write out.
+
+    Repeats are redrawn until none is left. The procedure treats all patterns alike and any `hand` distinct patterns can be
+    mapped to any others by renaming patterns, so the result is uniform among them, as a shuffled deck's is.
+    """
+
+    def repeated(signs: Array) -> Array:
+        bits = jnp.pad(signs > 0, ((0, 0), (0, -count % 32))).reshape(hand, -1, 32)
+        words = jnp.sum(bits.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32), axis=2, dtype=jnp.uint32)
+        order = jnp.lexsort(words.T)
+        same = jnp.all(signs[order[1:]] == signs[order[:-1]], axis=1)
+        return jnp.zeros(hand, bool).at[order[1:]].set(same)
+
+    def redraw(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        signs, turn = state
+        fresh = random_signs(jax.random.fold_in(key, turn), (hand, count))
+        return jnp.where(repeated(signs)[:, None], fresh, signs), turn + 1
+
+    first = random_signs(jax.random.fold_in(key, 0), (hand, count))
+    return lax.while_loop(lambda state: jnp.any(repeated(state[0])), redraw, (first, jnp.int32(1)))[0]
+
+
+def view_codes(key: Array, model: FeatureModel, codes: Array) -> Array:
+    """Signs [n, K] of one view of every example."""
+    keep_key, sign_key, irrelevant_key = jax.random.split(key, 3)
+    n, count = codes.shape
+    coins = jax.random.uniform(keep_key, (n, count), jnp.float32)
+    if model.irrelevant == "sparse":  # identity and sign are kept or redrawn together
+        coins = coins.at[:, 2:].set(coins[:, 2:3])
+    fresh = jnp.concatenate([random_signs(sign_key, (n, 2)), _iid_irrelevant(irrelevant_key, model, n)], axis=1)
+    return jnp.where(coins < model.keeps(jnp.float32), codes, fresh)
