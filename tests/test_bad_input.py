@@ -64,12 +64,13 @@ def test_field_of_a_model_is_refused(name, value, others, door):
     [
         *[("n", value, {}) for value in (0, -4, 6, 8.0, None, True)],
         *[("m", value, {}) for value in (0, -1, 2.0, None, True)],
-        *[(name, value, {}) for name in ("balanced", "bias", "population") for value in (1, "no", None)],
+        *[(name, value, {}) for name in ("balanced", "bias", "population", "fresh_views") for value in (1, "no", None)],
         *[("test_size", value, {}) for value in (0, -1, 10.0, None, 2**31)],
         *[("data_seed", value, {}) for value in (-1, 0.5, None, True, 2**31)],
         *[("precision", value, {}) for value in ("float16", None, 64)],
         *[("data", value, {}) for value in (None, "mnist", np.zeros((3, 2, 2)), FeatureModel)],
-        ("population", True, {"data": views(np.ones((4, 1, 2)), np.array([0, 0, 1, 1]))}),
+        *[(name, True, {"data": views(np.ones((4, 1, 2)), np.array([0, 0, 1, 1]))}) for name in ("population", "fresh_views")],
+        ("fresh_views", True, {"population": True}),
     ],
 )
 def test_field_of_a_problem_is_refused(name, value, others):
@@ -84,7 +85,15 @@ TRAINING = [
     *[("depth", value) for value in (0, -1, 2.0, True, None)],
     *[("loss", value) for value in ("infonce", None, 1)],
     *[("learning_rate_unit", value) for value in ("relative", None)],
-    *[("optimizer", value) for value in ("adam", None)],
+    *[("optimizer", value) for value in ("sgd", None, 3)],
+    *[("batch", value) for value in ("all", None, 32)],
+    *[("batch_size", value) for value in (1, 0, 8.0, None, True, 17)],
+    *[("schedule", value) for value in ("cosine", None)],
+    *[(name, value) for name in ("warmup_steps", "square_decay") for value in (-0.1, NAN, INF, None)],
+    *[("square_decay", value) for value in (1.0, "b2")],
+    *[("decay_steps", value) for value in (0.0, -1.0, NAN, INF, None, 3.0)],
+    *[("epsilon", value) for value in (0.0, NAN, INF, 1e-50)],
+    *[("clip_norm", value) for value in (0.0, -1.0, NAN, None)],
     *[("beta", value) for value in (-0.1, 1.1, NAN, "half", None, True)],
     *[("learning_rate", value) for value in (0.0, -0.1, NAN, INF, "fast", None)],
     *[("momentum", value) for value in (-0.1, 1.0, NAN, None)],
@@ -97,7 +106,8 @@ TRAINING = [
 
 @pytest.mark.parametrize(("name", "value"), TRAINING)
 def test_field_of_a_training_is_refused(name, value):
-    experiment = Experiment(Problem(data=FeatureModel(d=20), n=8), Training(**{name: value}))
+    others = {"batch_size": {"batch": "subset"}, "decay_steps": {"schedule": "warmup_cosine", "warmup_steps": 5.0}}.get(name, {})
+    experiment = Experiment(Problem(data=FeatureModel(d=20), n=8), Training(**{**others, name: value}))
     refused(name, lambda: run(experiment, [0]), value)
     refused(name, lambda: sweep(experiment, [{"data_seed": [0]}], [0]), value)
 
@@ -105,6 +115,27 @@ def test_field_of_a_training_is_refused(name, value):
 def test_every_field_has_a_bad_value_here():
     assert {field.name for field in fields(FeatureModel)} == {name for name, *_ in MODEL}
     assert {field.name for field in fields(Training)} == {name for name, _ in TRAINING}
+
+
+@pytest.mark.parametrize(
+    ("name", "problem", "training"),
+    [
+        ("batch", {"population": True}, {"batch": "subset", "batch_size": 4}),
+        ("m", {"population": True, "m": 1}, {"batch": "iid", "batch_size": 4, "loss": "ucl"}),
+        ("m", {"fresh_views": True, "m": 1}, {"batch": "subset", "batch_size": 4}),
+        ("noise_kind", {"population": True, "data": FeatureModel(d=20, noise_kind="distinct_basis")}, {"batch": "iid"}),
+        ("batch_size", {}, {"batch": "epochs", "batch_size": 9, "loss": "ucl"}),
+        ("batch", {}, {"batch": "iid", "optimizer": "flow"}),
+        ("schedule", {}, {"schedule": "inverse_time", "optimizer": "flow"}),
+        ("clip_norm", {}, {"clip_norm": 1.0, "optimizer": "flow"}),
+        ("learning_rate_unit", {}, {"learning_rate_unit": "critical", "optimizer": "adam"}),
+    ],
+)
+def test_what_does_not_go_together_is_refused(name, problem, training):
+    experiment = Experiment(Problem(**{"data": FeatureModel(d=20), "n": 8, **problem}), Training(**training))
+    for call in (lambda: run(experiment, [0]), lambda: sweep(experiment, [{"seed": [0]}], [0]), lambda: predict(experiment)):
+        refused(name, call)
+    refused("measure", lambda: run(Experiment(Problem(fresh_views=True), Training()), [0], measure=["effective_rank"]))
 
 
 SMALL = Experiment(Problem(data=FeatureModel(d=20, irrelevant_strength=(1.0, 2.0)), n=8))

@@ -107,7 +107,7 @@ def test_the_mean_over_all_fresh_views_is_the_gradient(origin, loss):
     np.testing.assert_allclose(mean, full, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", ["scl", "joint"])
 @pytest.mark.parametrize(("origin", "kind"), KINDS)
 def test_batches_as_drawn_are_unbiased(origin, kind, loss):
     experiment = of(origin, loss=loss, batch=kind, batch_size=5)
@@ -137,9 +137,9 @@ def test_batches_as_drawn_are_unbiased(origin, kind, loss):
     assert (error[moving] / spread[moving]).max() < 5
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("kind", ["subset", "epochs"])
-@pytest.mark.parametrize("optimizer", ["momentum", "adam"])
+@pytest.mark.parametrize(
+    ("loss", "kind", "optimizer"), [("scl", "subset", "momentum"), ("ucl", "epochs", "gd"), ("joint", "subset", "gd"), ("scl", "epochs", "adam")]
+)
 def test_a_batch_of_everything_is_gradient_descent_to_rounding(loss, kind, optimizer):
     # Not bit for bit: a batch sums over rows where gradient descent multiplies with their moments, and Adam divides by small numbers.
     everything = of("stored", loss=loss, batch=kind, batch_size=16 if loss == "scl" else 8, optimizer=optimizer)
@@ -173,7 +173,7 @@ def test_units_are_drawn_evenly(kind):
     assert together == pytest.approx(expected, abs=5 * np.sqrt(expected / len(keys)))
 
 
-@pytest.mark.parametrize(("origin", "kind"), KINDS)
+@pytest.mark.parametrize(("origin", "kind"), [("stored", "epochs"), ("fresh_views", "subset"), ("population", "iid")])
 def test_lanes_of_a_seed_see_the_batches_of_its_single_run(origin, kind):
     experiment = of(origin, batch=kind, batch_size=6)
     lane = cldyn.sweep(experiment, [{"learning_rate": [0.01, 0.02]}, {"seed": [0, 1], "data_seed": [0, 0]}], [0, 7, 30], progress=False)
@@ -243,7 +243,7 @@ def test_moments_of_fresh_views_are_those_of_very_many_of_them(model):
 
 def test_views_of_a_sample_are_views_of_its_originals():
     key = jax.random.key(5)
-    first, views = data.originals(key, MODEL, 8), jax.jit(lambda: cldyn.sample(key, MODEL, 8, 200))()
+    first, views = data.originals(key, MODEL, 8), cldyn.sample(key, MODEL, 8, 200)
     np.testing.assert_array_equal(first.codes[:, 0], views.label)
     mean, variance, _ = data.mean_views(MODEL, first)
     np.testing.assert_allclose(views.x.mean(axis=1), mean, atol=0.35)
