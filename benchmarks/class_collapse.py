@@ -8,13 +8,12 @@ The steady state of cldyn is a warm sweep of ten times the steps and records les
 
 import argparse
 import os
-import statistics
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from harness import agree, compare
 
 import cldyn
 
@@ -101,13 +100,6 @@ def by_cldyn(record_at):
     return cldyn.sweep(cldyn.Experiment(), axes, record_at, measure=("class_gap", "subclass_gap"), progress=False)
 
 
-def timed(call):
-    """Seconds of one call, and its result."""
-    begin = time.perf_counter()
-    result = jax.block_until_ready(call())
-    return time.perf_counter() - begin, result
-
-
 def peers():
     """Name, job as a call, and its lanes among [problems, learning rates]."""
     rows, starts, weights = inputs()
@@ -128,48 +120,21 @@ def peers():
         yield f"PyTorch autograd loop, {threads} threads", by_threads, np.s_[0, :2]
 
 
-def spread(values, form):
-    return f"{statistics.median(values):{form}} ({min(values):{form}}-{max(values):{form}})"
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     jax.config.update("jax_default_matmul_precision", "highest")
-    first, ours = timed(lambda: by_cldyn(RECORD_AT))
-    longer = np.linspace(STEPS / RECORDS, LONGER * STEPS, LONGER * RECORDS).astype(int)
-    by_cldyn(longer)
+    ours = by_cldyn(RECORD_AT)
     expected = np.stack([ours.class_gap, ours.subclass_gap], axis=-1)
-    whole, long = "cldyn, whole sweep with sampling and frame", "ten times the steps"
-    calls = {whole: lambda: by_cldyn(RECORD_AT), long: lambda: by_cldyn(longer)}
-    firsts, ran, right = {whole: first}, {whole: PROBLEMS * RATES.size * STEPS}, True
+    longer = np.linspace(STEPS / RECORDS, LONGER * STEPS, LONGER * RECORDS).astype(int)
+    calls, right = {}, True
     for name, call, lanes in peers():
-        firsts[name], found = timed(call)
-        calls[name], ran[name] = call, found[..., 0, 0].size * STEPS
-        # float32 runs that started alike differ by rounding, most while a feature takes off
-        error = np.max(np.abs(found - expected[lanes]) / (1e-3 + np.abs(expected[lanes])))
-        right &= bool(error < 1e-2)
-        print(f"{name}: largest relative difference of gaps {error:.1e}", file=sys.stderr)
-
-    # Everyone runs once in a round, so that what else the machine does falls on all of them.
-    seconds = {name: [] for name in calls}
-    for _ in range(rounds):
-        for name, call in calls.items():
-            seconds[name].append(timed(call)[0])
-    more = ran[whole] * (LONGER - 1)
-    steady = [more / (lasting - job) for lasting, job in zip(seconds.pop(long), seconds[whole], strict=True)]
-    ready = [job - ran[whole] / speed for job, speed in zip(seconds[whole], steady, strict=True)]
-
-    print(f"{jax.devices()[0].device_kind}, {os.cpu_count()} cores, jax {jax.__version__}, {rounds} rounds: median (least-most)\n")
-    print("| peer | lane-steps/s | steady cldyn is faster by | sampling and frame, s | compilation, s |")
-    print("|---|---|---|---|---|")
-    print(f"| cldyn, steady state with records | {spread(steady, ',.0f')} | 1 | {spread(ready, '.2f')} | |")
-    for name, taken in seconds.items():
-        speed = [ran[name] / second for second in taken]
-        ratio = [ours / theirs for ours, theirs in zip(steady, speed, strict=True)]
-        compilation = f"{firsts[name] - min(taken):.2f}" if "JAX" in name or name == whole else ""
-        print(f"| {name} | {spread(speed, ',.0f')} | {spread(ratio, '.1f')} | {'included' if name == whole else ''} | {compilation} |")
+        found = np.asarray(call())
+        right &= agree(name, found, expected[lanes])
+        calls[name] = call, found[..., 0, 0].size * STEPS
+    both = (lambda: by_cldyn(RECORD_AT)), (lambda: by_cldyn(longer))
+    compare("G1: gradient descent", both, LONGER, PROBLEMS * RATES.size * STEPS, calls, rounds)
     return int(not right)
 
 

@@ -40,6 +40,8 @@ def sample(
     check_room(model, n, m)
     dtype = dtype or jnp.result_type(float)
     first = originals(key, model, n, balanced=balanced, dtype=dtype)
+    if m == 1 and model.noise_kind == "gaussian":  # shared and fresh noise of one view alone sum to the law of either
+        first = first._replace(noise=None)
     _, keep_key, noise_key, _, _ = jax.random.split(key, 5)
     x = _augment(keep_key, noise_key, model, first, m, dtype)
     codes = first.codes
@@ -57,7 +59,7 @@ class Originals(NamedTuple):
 
 
 def originals(key: Array, model: FeatureModel, n: int, *, balanced: bool = True, dtype: Any = None) -> Originals:
-    """The examples whose views `sample` returns for this key.
+    """The examples whose views `sample` returns for this key; of one view alone the noise is fresh.
 
     Args, returns and errors: as `sample`.
     """
@@ -183,6 +185,8 @@ def _noise(key: Array, model: FeatureModel, given: Originals, m: int, dtype: Any
     if model.noise_kind == "gaussian":
         keep = jnp.asarray(model.noise_keep, dtype)
         fresh = jnp.stack([_gaussian(view_key, model, n, dtype) for view_key in fresh_keys], axis=1)
+        if given.noise is None:
+            return fresh
         return jnp.sqrt(keep) * given.noise[:, None] + jnp.sqrt(1 - keep) * fresh
     place, sign = given.noise
     draws = [_draw_basis(view_key, model, (n,)) for view_key in fresh_keys]
