@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import Array
+from jax import Array, lax
 
 from cldyn import encoders, measures, theory
 from cldyn.data import FeatureModel
@@ -16,8 +16,8 @@ from cldyn.lane.observed import inside_of, leave_apart, observe
 from cldyn.lane.prepared import Prepared, prepare
 from cldyn.lane.structure import Structure, structure_of
 from cldyn.lane.target import Target, critical_of, settle, with_step
-from cldyn.lane.training import begin
-from cldyn.refusal import require
+from cldyn.lane.training import begin, slope_of, spare
+from cldyn.refusal import is_size, require
 
 
 def predicted_measures(training: Training) -> tuple[str, ...]:
@@ -101,6 +101,39 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
         records[name][np.isfinite(when)], records[name][~np.isfinite(when)] = early[name], known[name]
     numbers = (float(known[name]) for name in ("critical_learning_rate", "smallest_second", "largest_second"))
     return Prediction(records, known["learning_step"], known["efold"], float(known["peak_bound"]), rate, *numbers)
+
+
+def gradient_noise(experiment: Experiment, draws: int = 4096) -> tuple[float, float]:
+    """How much batches disagree where training would end: the mean square of a batch's gradient at the minimum-norm minimizer.
+
+        C = E|g_b|^2,   from which `theory.stationary_excess` tells the excess loss of SGD
+
+    Args:
+        experiment: with batches. draws: batches that are averaged, >= 2.
+
+    Returns:
+        C and its standard error. 0 where every batch has the same minimizer.
+
+    Raises:
+        ValueError: as `run`, and for a training without batches.
+    """
+    check(experiment)
+    require(experiment.training.batch != "full", "batch", experiment.training.batch, "one of ('iid', 'subset', 'epochs')")
+    require(is_size(draws) and draws >= 2, "draws", draws, "a whole number >= 2")
+    with numerics(experiment.problem.precision):
+        problem, training = (cast(half, experiment.problem.precision) for half in (experiment.problem, experiment.training))
+        squares = np.asarray(_noise(problem, training, np.arange(draws), structure_of(experiment, ())), float)
+    return float(squares.mean()), float(squares.std() / np.sqrt(draws))
+
+
+@partial(jax.jit, static_argnames="structure")
+def _noise(problem: Problem, training: Training, steps: Array, structure: Structure) -> Array:
+    """|g_b|^2 at the minimizer in every step [t]."""
+    prepared = prepare(problem, training, structure)
+    w = settle(prepared, training, structure).w
+    w = jnp.pad(spare(w), ((0, 0), (0, 1))) if structure.frame else w @ prepared.frame.basis.T
+    slope, root = slope_of(prepared, training, structure), prepared.source.key  # type: ignore[union-attr]
+    return lax.map(lambda step: jnp.sum((slope(w, jax.random.fold_in(root, step), step) + 2 * training.weight_decay * w) ** 2), steps)
 
 
 def _grows_linearly(training: Training) -> bool:

@@ -51,10 +51,10 @@ def into_frame(prepared: Prepared, first: Array) -> tuple[Array, Array]:
     inside = first @ basis
     outside = first - inside @ basis.T
     length = jnp.linalg.norm(outside, axis=1, keepdims=True)
-    return jnp.concatenate([_spare(inside), length], axis=1), outside / jnp.where(length > 0, length, 1)
+    return jnp.concatenate([spare(inside), length], axis=1), outside / jnp.where(length > 0, length, 1)
 
 
-def _spare(inside: Array) -> Array:
+def spare(inside: Array) -> Array:
     """Coordinates in the frame [..., r] with zeros up to a whole number of registers, less one."""
     return jnp.pad(inside, [(0, 0)] * (inside.ndim - 1) + [(0, -(inside.shape[-1] + 1) % _REGISTER)])
 
@@ -81,7 +81,7 @@ def train(
         start = initial(prepared, training, structure.rows)
     apart = leave_apart(prepared, outside)
     coupled = structure.decays and training.optimizer not in DECOUPLED
-    slope = _slope(prepared, training, structure)
+    slope = slope_of(prepared, training, structure)
 
     def gradient(layers: encoders.Layers, key: Array, step: Array) -> encoders.Layers:
         w, pull = jax.vjp(encoders.end_to_end, layers)
@@ -103,10 +103,10 @@ def train(
     return trajectory, weights(prepared, last, outside) if structure.frame else encoders.end_to_end(last)
 
 
-def _slope(prepared: Prepared, training: Training, structure: Structure) -> Callable[[Array, Array, Array], Array]:
+def slope_of(prepared: Prepared, training: Training, structure: Structure) -> Callable[[Array, Array, Array], Array]:
     """Gradient of the loss, of everything or of the step's batch, with respect to W in the coordinates of training."""
     frame, basis = prepared.frame, prepared.frame.basis
-    beyond = (0, 1 + _spare(frame.second).size - frame.second.size) if structure.frame else (0, 0)
+    beyond = (0, 1 + spare(frame.second).size - frame.second.size) if structure.frame else (0, 0)
     second = jnp.pad(frame.second, beyond)
     factor = jnp.pad(frame.factor(training.loss, training.beta), ((0, 0), beyond))
 

@@ -1,4 +1,4 @@
-"""Critical learning rates: the largest step with which gradient descent can converge."""
+"""What a step size does: the largest with which gradient descent can converge, and what noise it leaves."""
 
 from collections.abc import Callable
 
@@ -118,3 +118,22 @@ def commuting_critical_learning_rate(second: Array, shared: Array, embed_dim: in
         jnp.where(learned, 0, 4 * second * (strongest - agreement)),
     ])
     return 2 / jnp.max(candidates)
+
+
+def stationary_excess(noise: float | Array, learning_rate: float | Array, momentum: float | Array = 0.0) -> Array:
+    """Mean excess loss at which SGD with a constant small step hovers.
+
+        eta C/(4 (1 - mu)),   C = E|g_b|^2 at the minimizer
+
+    Args:
+        noise: C, from `cldyn.gradient_noise`. learning_rate: eta. momentum: mu, heavy ball or Nesterov.
+
+    Returns:
+        Excess loss, up to terms of second order in eta.
+
+    Source: derived here. Near the minimizer w' = w - eta (H w + noise); the covariance S of w is stationary where H S + S H = eta cov + O(eta^2).
+    Its trace is 2 tr(H S) = eta C, and the excess loss is tr(H S)/2. Every direction counts alike: flat ones wander farther, and only
+    take longer to get there. A batch's loss is invariant under turns of the outputs like the whole, so those carry no noise. Momentum
+    adds up steps that last 1/(1 - mu) times longer. Of independent batches: those of an epoch share less noise.
+    """
+    return jnp.asarray(learning_rate) * noise / (4 * (1 - jnp.asarray(momentum)))
