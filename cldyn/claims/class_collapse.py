@@ -8,10 +8,11 @@ import xarray as xr
 
 from cldyn import plots
 from cldyn.axes import Group
+from cldyn.claims.arms import found_arms, setting, sgd_arms, spread, train_arms
 from cldyn.claims.table import Claim, Row, Study, at_least, at_most, close, found, within
 from cldyn.data import FeatureModel, sample_test
 from cldyn.experiment import Experiment, Problem, Training
-from cldyn.lane import predict, run
+from cldyn.lane import gradient_noise, predict, run
 from cldyn.lanes import forecast, sweep
 from cldyn.measures import Phases, phases
 
@@ -37,6 +38,8 @@ FRACTIONS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)
 CLASS_RANGES = {45: (0.08, 1.55), 60: (1.09, 1.990), 100: (1.989, 1.991), 400: (1.989, 1.991)}
 SUBCLASS_RANGES = {45: (0.17, 0.25), 60: (0.051, 0.078), 100: (0.0102, 0.0124), 400: (0.0085, 0.0106)}
 PEAK_RANGE = (0.684, 0.689)
+ARM_SEEDS = {"seed": range(16), "data_seed": range(16)}
+ARM_TIMES = np.concatenate([np.arange(0, 8, 0.1), np.arange(8, 20.1, 0.5)])
 
 
 def study() -> Study:
@@ -51,8 +54,10 @@ def study() -> Study:
     convergence_rows, convergence = _convergence()
     bias_rows, no_bias = _no_bias()
     mean_rows, no_mean = _no_mean()
-    rows += decay_rows + convergence_rows + _limit(main, known) + bias_rows + mean_rows
+    by_batch, by_optimizer = stochastic(), optimizers()
+    rows += decay_rows + convergence_rows + _limit(main, known) + bias_rows + mean_rows + _stochastic(by_batch) + _optimizers(by_optimizer)
     trajectories = {"": main, "decay": decay, "convergence": convergence, "no-bias": no_bias, "no-mean": no_mean}
+    trajectories |= {"stochastic": by_batch, "optimizers": by_optimizer}
     return Study(rows, trajectories, figure(main, known))
 
 
@@ -174,6 +179,79 @@ def _no_mean() -> tuple[list[Row], xr.Dataset]:
         at_most("subclass mean zero: largest |W v_2| ever, over lanes (learned is 0.1)", 0.1, float(peak.sel(feature="subclass").max())),
         at_least("subclass mean zero: largest |W v_1|, least of the same lanes", 0.1, float(peak.sel(feature="class").min())),
     ], dataset
+
+
+def stochastic(seeds: Group = ARM_SEEDS) -> xr.Dataset:
+    """SGD beside gradient descent [arm, seed, time]."""
+    base = setting(PAPER, {"precision": "float32"})
+    arms = {"gradient descent, rate 0.05": base, **sgd_arms(base, (8, 32), (0.05, 0.0125))}
+    return train_arms(arms, seeds, ARM_TIMES, ("feature_norms", "excess_loss"))
+
+
+def optimizers(seeds: Group = ARM_SEEDS) -> xr.Dataset:
+    """Other optimizers on the whole sample, and Adam where features lie across the coordinates [arm, seed, time]."""
+    base = setting(PAPER, {"precision": "float32"})
+    turned = {"precision": "float32", "data": FeatureModel(rotated=True)}
+    arms = {
+        "momentum 0.9, rate 0.005": setting(base, optimizer="momentum", learning_rate=0.005),
+        "Nesterov 0.9, rate 0.005": setting(base, optimizer="nesterov", learning_rate=0.005),
+        "Adam, rate 0.01": setting(base, optimizer="adam", learning_rate=0.01),
+        "Adam, rate 0.0025": setting(base, optimizer="adam", learning_rate=0.0025),
+        "Adam, rate 0.01, b = 32": setting(base, optimizer="adam", learning_rate=0.01, batch="epochs"),
+        "Adam, rate 0.01, rotated features": setting(PAPER, turned, optimizer="adam", learning_rate=0.01),
+        "RMSprop, rate 0.01": setting(base, optimizer="rmsprop", learning_rate=0.01),
+        "Lion, rate 0.0025": setting(base, optimizer="lion", learning_rate=0.0025),
+    }
+    return train_arms(arms, seeds, ARM_TIMES, ("feature_norms", "excess_loss", "train_subclass_gap", "subclass_gap"))
+
+
+def _subclass_phases(arm: xr.Dataset) -> Phases:
+    return phases(arm.time, arm.feature_norms.sel(feature="subclass").transpose("seed", "time"))
+
+
+def _ends(arm: xr.Dataset) -> str:
+    subclass, last = _subclass_phases(arm), arm.feature_norms.isel(time=-1)
+    left = spread(last.sel(feature="subclass")), spread(last.sel(feature="class"))
+    return f"{spread(subclass.peak)}; {int(np.isfinite(subclass.unlearned).sum())} of {arm.sizes['seed']}; {'; '.join(left)}"
+
+
+_ENDS = "peak of |W v_2|; seeds in which it then fell below half; |W v_2| and |W v_1| at flow time 20"
+
+
+def _stochastic(arms: xr.Dataset) -> list[Row]:
+    """SGD learns the subclass early and unlearns it later; at the collapsed embedding its noise is gone.
+
+    A pair pulls f_i by 4 w_ij (f_i.f_j - (n/n_c) 1[same class]) f_j, which is zero for every pair where f_i.f_j = (n/n_c) 1[same class]: all
+    batches have the collapsed minimizer in common, and SGD gets there with a constant step.
+    """
+    timed = [_subclass_phases(arms.sel(arm=name)) for name in arms.arm.values]
+    bent = np.mean([np.isfinite(one.learned) & np.isfinite(one.unlearned) for one in timed])
+    fine = setting(PAPER, learning_rate=0.0125)
+    predicted = forecast(fine, [ARM_SEEDS], critical=False).sel(feature="subclass")
+    careful = _subclass_phases(arms.sel(arm="SGD, stored, b = 32, rate 0.0125")).learned / 0.0125
+    error = np.abs(careful - predicted.learning_step) / predicted.efold
+    noise, _ = gradient_noise(setting(PAPER, batch="subset"), draws=64)
+    steps = [0, STEPS[-1]]
+    ends = sweep(setting(PAPER, batch="subset"), [ARM_SEEDS], steps, measure=("subclass_gap",)).subclass_gap[:, -1]
+    limit = forecast(PAPER, [ARM_SEEDS], critical=False).subclass_gap
+    return [
+        at_least("SGD and gradient descent: share of lanes that learn the subclass and then unlearn it", 1.0, float(bent)),
+        at_most("SGD, b = 32, rate 0.0125: error of the learning step of subclass, in e-folding times, median", 0.4, float(np.median(error))),
+        at_most("SGD, b = 32: mean square of a batch's gradient at the minimum-norm minimizer", 1e-20, noise),
+        close(f"SGD, b = 32: subclass gap after {steps[-1]} steps at rate 0.05 against the minimum-norm limit, median over seeds",
+              float(limit.median()), float(ends.median()), 0.05),
+        *found_arms(arms, _ENDS, _ends),
+    ]  # fmt: skip
+
+
+def _optimizers(arms: xr.Dataset) -> list[Row]:
+    """Adam and its kin cancel the subclass on the training rows alone."""
+
+    def gaps(arm: xr.Dataset) -> str:
+        last = arm.isel(time=-1)
+        return f"{spread(last.train_subclass_gap)}; {spread(last.subclass_gap)}; {spread(last.excess_loss)}"
+
+    return found_arms(arms, _ENDS, _ends) + found_arms(arms, "subclass gap of training rows; of the distribution; excess loss", gaps)
 
 
 def figure(main: xr.Dataset, known: xr.Dataset) -> plots.Figure:

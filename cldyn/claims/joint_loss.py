@@ -10,6 +10,7 @@ import xarray as xr
 from cldyn import plots, theory
 from cldyn.axes import Group
 from cldyn.claims import class_collapse, suppression_width
+from cldyn.claims.arms import ends, found_arms, setting, sgd_arms, train_arms
 from cldyn.claims.table import Claim, Row, Study, at_least, at_most, close, found
 from cldyn.data import FeatureModel
 from cldyn.experiment import Experiment, Problem, Training
@@ -29,6 +30,8 @@ AUGMENTATION = Experiment(
     Training("joint", learning_rate=0.018, embed_dim=64),
 )
 FEW_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
+ARM_SEEDS = {"seed": range(16), "data_seed": range(16)}
+ARM_TIMES = np.array([0.0, 1.0, 2.0, *np.arange(4, 80.1, 4)])
 SEEDS = {"seed": range(4), "data_seed": range(4)}
 MEASURES = ("feature_norms", "class_accuracy", "subclass_accuracy")
 
@@ -38,8 +41,35 @@ def study() -> Study:
     main = sweep(SETTING, [{"beta": SHARES}, {"seed": range(8)}], STEPS, measure=("feature_norms",))
     samples, known = in_samples()
     rows = _population(main) + _collapse(samples["collapse"], known["collapse"]) + _width(samples["width"], known["width"])
-    rows += _augmentation(samples["augmentation"], known["augmentation"]) + _mean_without_bias()
-    return Study(rows, {"": main, **samples}, figure(main, samples, known))
+    arms = stochastic()
+    rows += _augmentation(samples["augmentation"], known["augmentation"]) + _mean_without_bias() + _stochastic(arms)
+    return Study(rows, {"": main, **samples, "stochastic": arms}, figure(main, samples, known))
+
+
+def stochastic(seeds: Group = ARM_SEEDS) -> xr.Dataset:
+    """SGD and other optimizers on the population with both failures and on samples of it, beta = 1/2 [arm, seed, time]."""
+    base = setting(SETTING, {"precision": "float32", "population": False, "m": 4}, beta=0.5)
+    arms = {
+        "population, gradient descent, rate 0.02": setting(base, {"population": True}),
+        "stored, gradient descent, rate 0.02": base,
+        **sgd_arms(base, (8, 32), (0.02, 0.005)),
+        "population, momentum 0.9, rate 0.002": setting(base, {"population": True}, optimizer="momentum", learning_rate=0.002),
+        "population, Adam, rate 0.01": setting(base, {"population": True}, optimizer="adam", learning_rate=0.01),
+        "stored, Adam, rate 0.01": setting(base, optimizer="adam", learning_rate=0.01),
+    }
+    return train_arms(arms, seeds, ARM_TIMES, ("feature_norms", "excess_loss"))
+
+
+def _stochastic(arms: xr.Dataset) -> list[Row]:
+    """Fresh data follow the law of the population up to noise that shrinks with the step; nothing tied is left to drift along."""
+    law = norms_over_beta(np.array([0.5]))[0]
+    online = arms.sel(arm="SGD, online, b = 32, rate 0.005").feature_norms.isel(time=-1).median("seed")
+    names = ("class", "subclass")
+    return [
+        *(close(f"SGD, online, b = 32, rate 0.005, beta = 0.5: |W v_{j + 1}|, median over seeds", float(law[j]), float(online[j]), 0.02)
+          for j in range(2)),
+        *found_arms(arms, "beta = 0.5: |W v_1|, |W v_2| and |W v_3| at flow time 80", ends(*names, "irrelevant_1")),
+    ]  # fmt: skip
 
 
 def in_samples(seeds: Group = SEEDS) -> tuple[dict[str, xr.Dataset], dict[str, xr.Dataset]]:

@@ -5,13 +5,14 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from cldyn import plots
+from cldyn import plots, theory
 from cldyn.axes import Group
+from cldyn.claims.arms import setting, spread
 from cldyn.claims.class_collapse import PAPER
 from cldyn.claims.table import Claim, Row, Study, at_least, at_most, close, found, within
 from cldyn.data import FeatureModel
 from cldyn.experiment import Experiment, Problem, Training
-from cldyn.lane import predict
+from cldyn.lane import gradient_noise, predict
 from cldyn.lanes import forecast, sweep
 from cldyn.measures import phases
 
@@ -30,6 +31,12 @@ ONE_MODE = Experiment(
 )
 _RIVALS = replace(_ALONE, class_strength=10**0.5, class_keep=0.8**0.5, subclass_strength=1.0, subclass_keep=0.9**0.5)
 TAKEOVER = replace(ONE_MODE, problem=replace(ONE_MODE.problem, data=_RIVALS))
+# A sample without ties or slow directions, on which SGD hovers before long.
+NOISY = Experiment(
+    Problem(FeatureModel(d=10, class_strength=1.5, class_keep=0.9, subclass_keep=0.6), n=64, precision="float64"),
+    Training("ucl", init_scale=0.05, embed_dim=2, batch="subset", batch_size=16),
+)
+NOISY_SEEDS = {"seed": range(16)}
 TAKEOVER_FRACTIONS = {"learning_rate": (0.05, 0.1, 0.15, 0.2, 0.22, 0.23, 0.25, 0.3, 0.5, 0.7, 0.9, 0.98, 1.02)}
 
 
@@ -41,8 +48,13 @@ def study() -> Study:
     one_mode = sweep(ONE_MODE, [FRACTIONS, {"seed": range(16)}], late, measure=MEASURES)
     takeover = sweep(TAKEOVER, [TAKEOVER_FRACTIONS, {"seed": range(64)}], late, measure=MEASURES)
     order_rows, order = _order()
+    hovering_rows, hovering = _hovering()
+    cooled_rows, cooled = _cooled()
+    critical_rows, critical = _batches_near_critical()
     rows = _one_mode(one_mode) + _takeover(takeover) + _collapse(main, known) + _bias(main, flow, known) + order_rows + _random()
+    rows += hovering_rows + cooled_rows + critical_rows
     trajectories = {"": main, "flow": flow, "one-mode": one_mode, "takeover": takeover, "order": order}
+    trajectories |= {"hovering": hovering, "cooled": cooled, "batches": critical}
     return Study(rows, trajectories, figure(main, flow, one_mode, takeover, known))
 
 
@@ -184,6 +196,69 @@ def _random() -> list[Row]:
         at_least("the same: share where that is below the critical rate", 1.0, below),
         found("the same: share with a relative excess loss below 0.001 at step 50000, the others being near ties", f"{(excess < 1e-3).mean():.3f}"),
     ]
+
+
+def _hovering() -> tuple[list[Row], xr.Dataset]:
+    """At a constant step SGD hovers above the minimum: excess loss of first order in the step, distance of order one half."""
+    noise, _ = gradient_noise(NOISY, draws=32_768)
+    rates, time = (0.004, 0.002, 0.001), 100.0
+    rows, parts = [], []
+    for optimizer, momentum, batch in (("gd", 0.0, "subset"), ("momentum", 0.8, "subset"), ("gd", 0.0, "epochs")):
+        excess, distance = [], []
+        for rate in rates:
+            last = round(time / rate)
+            arm = setting(NOISY, optimizer=optimizer, momentum=momentum, batch=batch, learning_rate=rate * (1 - momentum))
+            part = sweep(arm, [NOISY_SEEDS], np.linspace(last // 4, last, 200).astype(int).tolist(), measure=("excess_loss", "distance"))
+            excess.append(float(part.excess_loss.mean()))
+            distance.append(float((part.distance**2).mean() ** 0.5))
+            parts.append(part.mean("step").expand_dims(arm=[f"{batch}, momentum {momentum:g}, rate {rate:g}"]))
+            if batch == "subset":
+                predicted = float(theory.stationary_excess(noise, rate * (1 - momentum), momentum))
+                rows.append(close(f"SGD, momentum {momentum:g}, flow rate {rate:g}: mean excess loss against eta C/4", predicted, excess[-1], 0.06))
+        name = f"SGD, {'batches without replacement' if batch == 'subset' else 'epochs'}, momentum {momentum:g}"
+        if batch == "subset":
+            for power, curve, what in ((1, excess, "mean excess loss"), (0.5, distance, "root mean square distance")):
+                order = np.log2(curve[0] / curve[-1]) / 2
+                rows.append(within(f"{name}: order of the {what} in the step", power - 0.1, power + 0.1, float(order)))
+        else:
+            shares = " / ".join(f"{one / float(theory.stationary_excess(noise, rate)):.2f}" for one, rate in zip(excess, rates, strict=True))
+            rows.append(found(f"{name}: mean excess loss over that of independent batches, rates {' / '.join(map(str, rates))}", shares))
+    return rows, xr.concat(parts, "arm", combine_attrs="drop_conflicts")
+
+
+def _cooled() -> tuple[list[Row], xr.Dataset]:
+    """With steps that shrink like 1/t SGD converges; slowly enough it hovers where the step of the moment puts it."""
+    noise, _ = gradient_noise(NOISY, draws=32_768)
+    start, decay, last = 0.004, 10_000, 160_000
+    arm = setting(NOISY, schedule="inverse_time", learning_rate=start, decay_steps=float(decay))
+    steps = [*range(decay, 2 * decay, 100), *range(last - decay, last, 100)]
+    dataset = sweep(arm, [NOISY_SEEDS], steps, measure=("excess_loss", "distance"))
+    late, early = dataset.isel(step=slice(100, None)), dataset.isel(step=slice(0, 100))
+    predicted = float(theory.stationary_excess(noise, start / (1 + late.step.values / decay)).mean())
+    fell = float((late.distance**2).mean() ** 0.5 / (early.distance**2).mean() ** 0.5)
+    return [
+        close(f"SGD, rate 0.004/(1 + t/{decay}): mean excess loss around step {last} against eta_t C/4",
+              predicted, float(late.excess_loss.mean()), 0.1),
+        at_most(f"the same: root mean square distance there over that around step {decay}", 0.5, fell),
+    ], dataset  # fmt: skip
+
+
+def _batches_near_critical() -> tuple[list[Row], xr.Dataset]:
+    """How large a step batches stand in the collapse setting."""
+    parts, rows = [], []
+    for size in (8, 32):
+        arm = setting(SETTING, batch="epochs", batch_size=size)
+        fractions = (0.1, 0.3, 0.5, 0.7, 0.9)
+        part = sweep(arm, [SEEDS, {"learning_rate": fractions}], [0, 4000], measure=("feature_norms",)).isel(step=-1)
+        finite = part.finite_steps == 4000
+        norms = part.feature_norms.sel(feature="subclass")
+        for i, fraction in enumerate(fractions):
+            stood = finite[:, i].values
+            left = f", {spread(norms[:, i][stood])}" if stood.any() else ""
+            name = f"SGD, b = {size}, {fraction:g} of the critical rate: lanes finite after 4000 steps and their |W v_2|"
+            rows.append(found(name, f"{stood.sum()} of {stood.size}{left}"))
+        parts.append(part.expand_dims(batch_size=[size]))
+    return rows, xr.concat(parts, "batch_size", combine_attrs="drop_conflicts")
 
 
 CLAIM = Claim(
