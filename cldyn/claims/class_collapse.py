@@ -54,7 +54,8 @@ def study() -> Study:
     convergence_rows, convergence = _convergence()
     bias_rows, no_bias = _no_bias()
     mean_rows, no_mean = _no_mean()
-    by_batch, by_optimizer = stochastic(), optimizers()
+    by_batch = train_arms(stochastic_arms(), ARM_SEEDS, ARM_TIMES, ("feature_norms", "excess_loss"))
+    by_optimizer = train_arms(optimizer_arms(), ARM_SEEDS, ARM_TIMES, ("feature_norms", "excess_loss", "train_subclass_gap", "subclass_gap"))
     rows += decay_rows + convergence_rows + _limit(main, known) + bias_rows + mean_rows + _stochastic(by_batch) + _optimizers(by_optimizer)
     trajectories = {"": main, "decay": decay, "convergence": convergence, "no-bias": no_bias, "no-mean": no_mean}
     trajectories |= {"stochastic": by_batch, "optimizers": by_optimizer}
@@ -181,18 +182,17 @@ def _no_mean() -> tuple[list[Row], xr.Dataset]:
     ], dataset
 
 
-def stochastic(seeds: Group = ARM_SEEDS) -> xr.Dataset:
-    """SGD beside gradient descent [arm, seed, time]."""
+def stochastic_arms() -> dict[str, Experiment]:
+    """SGD beside gradient descent."""
     base = setting(PAPER, {"precision": "float32"})
-    arms = {"gradient descent, rate 0.05": base, **sgd_arms(base, (8, 32), (0.05, 0.0125))}
-    return train_arms(arms, seeds, ARM_TIMES, ("feature_norms", "excess_loss"))
+    return {"gradient descent, rate 0.05": base, **sgd_arms(base, (8, 32), (0.05, 0.0125))}
 
 
-def optimizers(seeds: Group = ARM_SEEDS) -> xr.Dataset:
-    """Other optimizers on the whole sample, and Adam where features lie across the coordinates [arm, seed, time]."""
+def optimizer_arms() -> dict[str, Experiment]:
+    """Other optimizers on the whole sample, and Adam on batches and where features lie across the coordinates."""
     base = setting(PAPER, {"precision": "float32"})
     turned = {"precision": "float32", "data": FeatureModel(rotated=True)}
-    arms = {
+    return {
         "momentum 0.9, rate 0.005": setting(base, optimizer="momentum", learning_rate=0.005),
         "Nesterov 0.9, rate 0.005": setting(base, optimizer="nesterov", learning_rate=0.005),
         "Adam, rate 0.01": setting(base, optimizer="adam", learning_rate=0.01),
@@ -202,7 +202,6 @@ def optimizers(seeds: Group = ARM_SEEDS) -> xr.Dataset:
         "RMSprop, rate 0.01": setting(base, optimizer="rmsprop", learning_rate=0.01),
         "Lion, rate 0.0025": setting(base, optimizer="lion", learning_rate=0.0025),
     }
-    return train_arms(arms, seeds, ARM_TIMES, ("feature_norms", "excess_loss", "train_subclass_gap", "subclass_gap"))
 
 
 def _subclass_phases(arm: xr.Dataset) -> Phases:

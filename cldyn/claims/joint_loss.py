@@ -31,7 +31,7 @@ AUGMENTATION = Experiment(
 )
 FEW_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 ARM_SEEDS = {"seed": range(16), "data_seed": range(16)}
-ARM_TIMES = np.array([0.0, 1.0, 2.0, *np.arange(4, 80.1, 4)])
+ARM_TIMES = np.array([0.0, 1.0, 2.0, *np.arange(4, 40.1, 2)])
 SEEDS = {"seed": range(4), "data_seed": range(4)}
 MEASURES = ("feature_norms", "class_accuracy", "subclass_accuracy")
 
@@ -41,15 +41,15 @@ def study() -> Study:
     main = sweep(SETTING, [{"beta": SHARES}, {"seed": range(8)}], STEPS, measure=("feature_norms",))
     samples, known = in_samples()
     rows = _population(main) + _collapse(samples["collapse"], known["collapse"]) + _width(samples["width"], known["width"])
-    arms = stochastic()
+    arms = train_arms(stochastic_arms(), ARM_SEEDS, ARM_TIMES, ("feature_norms", "excess_loss"))
     rows += _augmentation(samples["augmentation"], known["augmentation"]) + _mean_without_bias() + _stochastic(arms)
     return Study(rows, {"": main, **samples, "stochastic": arms}, figure(main, samples, known))
 
 
-def stochastic(seeds: Group = ARM_SEEDS) -> xr.Dataset:
-    """SGD and other optimizers on the population with both failures and on samples of it, beta = 1/2 [arm, seed, time]."""
+def stochastic_arms() -> dict[str, Experiment]:
+    """SGD and other optimizers on the population with both failures and on samples of it, beta = 1/2."""
     base = setting(SETTING, {"precision": "float32", "population": False, "m": 4}, beta=0.5)
-    arms = {
+    return {
         "population, gradient descent, rate 0.02": setting(base, {"population": True}),
         "stored, gradient descent, rate 0.02": base,
         **sgd_arms(base, (8, 32), (0.02, 0.005)),
@@ -57,7 +57,6 @@ def stochastic(seeds: Group = ARM_SEEDS) -> xr.Dataset:
         "population, Adam, rate 0.01": setting(base, {"population": True}, optimizer="adam", learning_rate=0.01),
         "stored, Adam, rate 0.01": setting(base, optimizer="adam", learning_rate=0.01),
     }
-    return train_arms(arms, seeds, ARM_TIMES, ("feature_norms", "excess_loss"))
 
 
 def _stochastic(arms: xr.Dataset) -> list[Row]:
@@ -68,7 +67,7 @@ def _stochastic(arms: xr.Dataset) -> list[Row]:
     return [
         *(close(f"SGD, online, b = 32, rate 0.005, beta = 0.5: |W v_{j + 1}|, median over seeds", float(law[j]), float(online[j]), 0.02)
           for j in range(2)),
-        *found_arms(arms, "beta = 0.5: |W v_1|, |W v_2| and |W v_3| at flow time 80", ends(*names, "irrelevant_1")),
+        *found_arms(arms, "beta = 0.5: |W v_1|, |W v_2| and |W v_3| at flow time 40", ends(*names, "irrelevant_1")),
     ]  # fmt: skip
 
 
