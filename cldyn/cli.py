@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.table import Table
 
 from cldyn import plots, store
-from cldyn.claims import CLAIMS
-from cldyn.claims.table import Claim, Row, write
-from cldyn.refusal import Refused, refuse, require
+from cldyn.claims import CLAIMS, own
+from cldyn.claims.table import Row, Study, write
+from cldyn.experiment import Experiment, Problem, Training, check
+from cldyn.refusal import Refused, is_size, refuse, require
 
 FORMATS = ("png", "pdf", "svg")
 
@@ -54,10 +55,36 @@ class Reproduce:
         require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
         chosen = [claim for claim in CLAIMS if not self.claims or claim.name in self.claims]
         folders = [_writable(self.out / claim.name, f"figure.{self.format}") for claim in chosen]
-        rows = {claim.name: _reproduce(claim, folder, self.format) for claim, folder in zip(chosen, folders, strict=True)}
+        rows = {claim.name: _report(claim.name, claim.study(), folder, self.format) for claim, folder in zip(chosen, folders, strict=True)}
         if len(chosen) > 1:
             _summarize(rows)
         return int(any(row.verdict == "fails" for some in rows.values() for row in some))
+
+
+@dataclass(frozen=True)
+class Run:
+    """Train a setting of one's own over some seeds, and say what theory predicts of it.
+
+    Args:
+        problem: what is learned from. training: how.
+        steps: training steps. seeds: how many, of data, initialization and batches alike.
+        out: folder for OUT/run/figure.png, table.csv and trajectories.zarr.
+    """
+
+    problem: Problem = Problem()
+    training: Training = Training()
+    steps: int = 400
+    seeds: int = 8
+    out: Path = Path("results")
+
+    def run(self) -> int:
+        """Run the setting; what makes no sense is refused before anything is written."""
+        for name in ("steps", "seeds"):
+            require(is_size(getattr(self, name)), name, getattr(self, name), "a whole number >= 1")
+        experiment = Experiment(self.problem, self.training)
+        check(experiment)
+        _report("run", own.study(experiment, self.steps, self.seeds), _writable(self.out / "run", "figure.png"), "png")
+        return 0
 
 
 def _writable(folder: Path, figure: str) -> Path:
@@ -74,12 +101,11 @@ def _writable(folder: Path, figure: str) -> Path:
     return folder
 
 
-def _reproduce(claim: Claim, folder: Path, format: str) -> list[Row]:
-    study = claim.study()
+def _report(name: str, study: Study, folder: Path, format: str) -> list[Row]:
     store.save(folder / "trajectories.zarr", study.trajectories)
     write(folder / "table.csv", study.rows)
     plots.save(study.figure, folder / f"figure.{format}")
-    _show(claim, study.rows)
+    _show(name, study.rows)
     print(f"written to {folder}")
     return study.rows
 
@@ -87,8 +113,8 @@ def _reproduce(claim: Claim, folder: Path, format: str) -> list[Row]:
 _COLOURS = {"holds": "green", "fails": "bold red", "found": "yellow"}
 
 
-def _show(claim: Claim, rows: list[Row]) -> None:
-    table = Table(title=claim.name)
+def _show(name: str, rows: list[Row]) -> None:
+    table = Table(title=name)
     for column in ("quantity", "predicted", "measured", "verdict"):
         table.add_column(column, overflow="fold", no_wrap=column != "quantity")
     for row in rows:
@@ -127,14 +153,15 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _parse(words: list[str]) -> List | Reproduce:
+def _parse(words: list[str]) -> List | Reproduce | Run:
     """The command meant; a complaint of the parser becomes one line."""
     heard = io.StringIO()
     try:
         with contextlib.redirect_stderr(heard):
             return tyro.extras.subcommand_cli_from_dict(
-                {"list": List, "reproduce": Reproduce}, prog="cldyn", args=words or ["--help"], description=__doc__
-            )
+                {"list": List, "reproduce": Reproduce, "run": Run}, prog="cldyn", args=words or ["--help"], description=__doc__,
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
+            )  # fmt: skip
     except SystemExit as stop:
         if not stop.code:
             raise

@@ -2,14 +2,13 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
-import optax
 
 from cldyn.data import FeatureModel, Views, check_model, check_room, check_sizes, static, views
 from cldyn.refusal import is_real, is_size, is_whole, require
@@ -75,7 +74,7 @@ class Training:
 
     loss: Literal["scl", "ucl", "joint"] = static("scl")
     learning_rate_unit: Literal["absolute", "critical"] = static("absolute")
-    optimizer: Optimizer | Callable[[Any], optax.GradientTransformation] = static("gd")
+    optimizer: Optimizer = static("gd")
     depth: int = static(1)
     batch: Literal["full", "iid", "subset", "epochs"] = static("full")
     batch_size: int = static(32)

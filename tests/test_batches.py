@@ -255,3 +255,24 @@ def test_equal_examples_have_a_minimizer_too():
     known = cldyn.predict(Experiment(problem, Training("ucl")))
     np.testing.assert_allclose(known.records["feature_norms"][0], 1, rtol=1e-9)
     assert known.records["loss"][0] == pytest.approx(-3, rel=1e-9)
+
+
+@pytest.mark.parametrize(("origin", "loss", "more"), [("stored", "ucl", {}), ("population", "joint", {"weight_decay": 0.02})])
+def test_sgd_hovers_where_the_noise_of_its_gradient_says(origin, loss, more):
+    model = FeatureModel(d=6, class_strength=1.5, class_keep=0.9, subclass_keep=0.6)
+    training = Training(loss, embed_dim=2, init_scale=0.1, learning_rate=0.002, batch="iid", batch_size=16, **more)
+    experiment = Experiment(Problem(model, n=64, precision="float64", **FRESH[origin]), training)
+    noise, error = cldyn.gradient_noise(experiment, draws=8000)
+    assert error < 0.03 * noise
+    late = cldyn.sweep(experiment, [{"seed": range(16)}], range(5000, 30_000, 50), measure=("excess_loss",), progress=False)
+    assert float(late.excess_loss.mean()) == pytest.approx(float(cldyn.theory.stationary_excess(noise, 0.002)), rel=0.1)
+
+
+def test_the_collapsed_embedding_has_no_noise():
+    collapsed = Experiment(Problem(FeatureModel(d=60), n=24, precision="float64"), Training(batch="subset", batch_size=6))
+    assert cldyn.gradient_noise(collapsed, draws=50)[0] < 1e-20
+    flipped = replace(collapsed, problem=replace(collapsed.problem, n=64, data=FeatureModel(d=6, class_keep=0.8)))
+    assert cldyn.gradient_noise(flipped, draws=50)[0] > 1e-2
+    for bad, message in ((replace(collapsed, training=Training()), "batch:"), (collapsed, "draws:")):
+        with pytest.raises(ValueError, match=message):
+            cldyn.gradient_noise(bad, draws=1)

@@ -83,6 +83,19 @@ def test_class_collapse_is_reproduced(tmp_path, capsys, monkeypatch):
     assert main.sizes["seed"] >= 32 and main.sizes["learning_rate"] >= 8
 
 
+def test_a_setting_of_ones_own_is_run_and_told(tmp_path, capsys):
+    words = "--d 40 --n 8 --optimizer adam --batch epochs --batch-size 4 --schedule inverse_time --clip-norm 2 --irrelevant-strength 1.5"
+    status, out, _ = call(capsys, "run", *words.split(), "--steps", "30", "--seeds", "3", "--out", str(tmp_path))
+    assert status == 0 and "irrelevant_1: |W v| after 30 steps" in " ".join(out.split()).replace("│ ", "")
+    kept = store.load(tmp_path / "run" / "trajectories.zarr")
+    assert kept.feature_norms.dims == ("seed", "step", "feature") and kept.sizes["seed"] == 3
+    assert '"optimizer": "adam"' in kept.attrs["experiment"] and '"batch_size": 4' in kept.attrs["experiment"]
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"figure.png", "table.csv", "trajectories.zarr"}
+    for wrong in (("--steps", "0"), ("--seeds", "-1"), ("--batch", "subset", "--batch-size", "300"), ("--learning-rate", "-1")):
+        status, _, err = call(capsys, "run", *wrong, "--out", str(tmp_path / "none"))
+        assert status == 2 and err.count("\n") == 1 and not (tmp_path / "none").exists()
+
+
 def test_all_claims_end_in_one_summary_and_the_status_of_the_verdicts(tmp_path, monkeypatch, capsys):
     def claim(name, *measured):
         rows = [at_most(f"{name} {i}", 1.0, value) for i, value in enumerate(measured)]
@@ -100,7 +113,7 @@ def test_all_claims_end_in_one_summary_and_the_status_of_the_verdicts(tmp_path, 
 
 
 def test_what_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_reproduce", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(cli, "_report", lambda *_: pytest.fail("ran"))
     for name in ("trajectories.zarr", "table.csv", "figure.png"):
         out = tmp_path / name.split(".")[0]
         (out / "class-collapse" / name).mkdir(parents=True)

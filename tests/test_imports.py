@@ -17,7 +17,7 @@ BELOW = {
     "axes": {"experiment", "data"},
     "lanes": {"lane", "axes", "experiment", "data", "measures"},
     "claims": {"lanes", "lane", "axes", "experiment", "theory", "plots", "measures", "data", "moments", "losses"},
-    "cli": {"claims", "store", "plots"},
+    "cli": {"claims", "store", "plots", "experiment"},
 }  # fmt: skip
 OWNERS = {"matplotlib": "plots", "flax": "encoders", "tyro": "cli"}
 

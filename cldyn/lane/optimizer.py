@@ -53,6 +53,6 @@ def optimizer_of(training: Training, structure: Structure) -> optax.GradientTran
         "rmsprop": lambda: optax.rmsprop(rate, b2, eps),
         "lion": lambda: optax.lion(rate, mu, b2, weight_decay=decay),
     }
-    chosen = training.optimizer
+    chosen: Any = training.optimizer
     optimizer = chosen(replace(training, learning_rate=rate)) if callable(chosen) else named[chosen]()
     return optax.chain(optax.clip_by_global_norm(training.clip_norm), optimizer) if structure.clips else optimizer

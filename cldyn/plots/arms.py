@@ -13,16 +13,18 @@ _LOOKS = (("class", CLASS, "-"), ("subclass", SUBCLASS, "--"), ("irrelevant_1", 
 
 
 def arms(dataset: xr.Dataset, columns: int = 4) -> Figure:
-    """Feature norms over flow time, a panel for every arm: median and 10 to 90 % band over seeds.
+    """Feature norms over time, a panel for every arm: median and 10 to 90 % band over seeds.
 
     Args:
-        dataset: feature_norms over arm, seed, time and feature; diverged lanes are left out, and counted. columns: panels in a row.
+        dataset: feature_norms over arm, seed, time and feature, and which lanes are finite; diverged ones are left out, and counted.
+        columns: panels in a row.
     """
     names = dataset.arm.values.tolist()
     looks = [look for look in _LOOKS if look[0] in dataset.feature.values]
     with matplotlib.rc_context(STYLE):
         rows = -(-len(names) // columns)
-        figure = Figure(figsize=(2.9 * columns, 2.3 * rows + 0.4), layout="constrained")
+        wide = 2.9 if columns > 1 else 5.0
+        figure = Figure(figsize=(wide * columns, 0.8 * wide * rows + 0.4), layout="constrained")
         axes: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for axis, name in zip(axes.flat, names, strict=False):
             _panel(axis, dataset.sel(arm=name), looks)
@@ -30,7 +32,7 @@ def arms(dataset: xr.Dataset, columns: int = 4) -> Figure:
         for axis in axes.flat[len(names) :]:
             axis.set_axis_off()
         for axis in axes.flat[max(0, len(names) - columns) : len(names)]:
-            axis.set_xlabel("flow time")
+            axis.set_xlabel(dataset.time.attrs["long_name"])
             axis.tick_params(labelbottom=True)
         for axis in axes[:, 0]:
             axis.set_ylabel("$|W v_j|$")
