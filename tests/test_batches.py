@@ -177,12 +177,9 @@ def test_units_are_drawn_evenly(kind):
 def test_lanes_of_a_seed_see_the_batches_of_its_single_run(origin, kind):
     experiment = of(origin, batch=kind, batch_size=6)
     lane = cldyn.sweep(experiment, [{"learning_rate": [0.01, 0.02]}, {"seed": [0, 1], "data_seed": [0, 0]}], [0, 7, 30], progress=False)
-    for i, j in [(0, 0), (1, 1)]:
-        training = replace(experiment.training, learning_rate=(0.01, 0.02)[i], seed=j)
-        one = cldyn.run(Experiment(experiment.problem, training), [0, 7, 30])
-        np.testing.assert_allclose(lane.feature_norms[i, j], one.records["feature_norms"], rtol=1e-8, atol=1e-12)
-    full = cldyn.run(Experiment(experiment.problem, replace(experiment.training, batch="full")), [0, 30])
-    assert np.abs(full.records["feature_norms"][-1] / np.asarray(lane.feature_norms[1, 0, -1]) - 1).max() > 1e-3
+    training = replace(experiment.training, learning_rate=0.02, seed=1)
+    one = cldyn.run(Experiment(experiment.problem, training), [0, 7, 30])
+    np.testing.assert_allclose(lane.feature_norms[1, 1], one.records["feature_norms"], rtol=1e-8, atol=1e-12)
 
 
 def test_a_run_on_batches_cut_in_two_is_the_whole():

@@ -37,11 +37,9 @@ def by_path(training, steps, frame):
 
 
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize("more", [{"weight_decay": 0.05}, {"clip_norm": 0.3, "schedule": "warmup_cosine", "warmup_steps": 10.0, "decay_steps": 90.0}])
-def test_both_paths_agree_where_the_optimizer_commutes_with_rotations_and_only_there(name, more):
-    if name == "flow" and "clip_norm" in more:
-        return
-    training = Training(**SETTINGS[name], **more)
+def test_both_paths_agree_where_the_optimizer_commutes_with_rotations_and_only_there(name):
+    more = {} if name == "flow" else {"clip_norm": 0.3, "schedule": "warmup_cosine", "warmup_steps": 10.0, "decay_steps": 90.0}
+    training = Training(**SETTINGS[name], weight_decay=0.05, **more)
     inside, raw = (by_path(training, 100, frame) for frame in (True, False))
     assert lab.structure_of(Experiment(PROBLEM, training), ()).frame == (name in COMMUTES)
     apart = np.abs(inside - raw).max() / np.abs(raw).max()

@@ -269,6 +269,6 @@ CLAIM = Claim(
     name="class-collapse",
     says="supervised contrastive learning learns subclasses early in training and unlearns them later: classes collapse",
     source="claims 1 and 2 of Xue et al. (2023); step sizes, bounds and rates derived here",
-    cost="about a minute on 2 cores",
+    cost="under two minutes on 2 cores",
     study=study,
 )

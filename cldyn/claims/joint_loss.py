@@ -194,6 +194,6 @@ CLAIM = Claim(
     name="joint-loss",
     says="a weighted sum of the supervised and the unsupervised loss avoids both failures",
     source="claim 4 of Xue et al. (2023); threshold and square root law derived here",
-    cost="under a minute on 2 cores",
+    cost="over a minute on 2 cores",
     study=study,
 )

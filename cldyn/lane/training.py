@@ -115,16 +115,12 @@ def slope_of(prepared: Prepared, training: Training, structure: Structure) -> Ca
             return losses.spectral_gradient(w, second, factor)
         return losses.spectral_gradient(w @ basis, second, factor) @ basis.T
 
-    def of_batch(w: Array, key: Array, step: Array) -> Array:
-        batch = batches.draw(source, training, key, step)
-        return batches.slope(batch._replace(x=jnp.pad(batch.x, ((0, 0), (0, 0), beyond))), training, w)
-
     if prepared.source is None:
         return of_everything
     source = prepared.source
-    if source.x is not None:  # padded once, not in every step
-        source, beyond = source._replace(x=jnp.pad(source.x, ((0, 0), (0, 0), beyond))), (0, 0)
-    return of_batch
+    if source.x is not None:
+        source = source._replace(x=jnp.pad(source.x, ((0, 0), (0, 0), beyond)))
+    return lambda w, key, step: batches.slope(batches.draw(source, training, key, step), training, w)
 
 
 @partial(jax.jit, static_argnames="structure")
