@@ -39,13 +39,19 @@ def sample(
     _refuse(model, n, m, balanced)
     check_room(model, n, m)
     dtype = dtype or jnp.result_type(float)
-    first = originals(key, model, n, balanced=balanced, dtype=dtype)
-    if m == 1 and model.noise_kind == "gaussian":  # shared and fresh noise of one view alone sum to the law of either
+    return _views_of(key, model, originals(key, model, n, balanced=balanced, dtype=dtype), m, dtype)
+
+
+def sample_fresh(key: Array, model: FeatureModel, n: int, m: int, *, dtype: Any = None) -> Views:
+    """As `sample`, of iid examples in unrotated directions, for batches: one gaussian view alone has its noise drawn once, not twice.
+
+    Shared and fresh noise of one view sum to the law of either. Args and returns: as `sample`.
+    """
+    dtype, model = dtype or jnp.result_type(float), replace(model, rotated=False)
+    first = originals(key, model, n, balanced=False, dtype=dtype)
+    if m == 1 and model.noise_kind == "gaussian":
         first = first._replace(noise=None)
-    _, keep_key, noise_key, _, _ = jax.random.split(key, 5)
-    x = _augment(keep_key, noise_key, model, first, m, dtype)
-    codes = first.codes
-    return Views(x, codes[:, 0], codes[:, 1], codes[:, 2:], first.directions)
+    return _views_of(key, model, first, m, dtype)
 
 
 class Originals(NamedTuple):
@@ -59,7 +65,7 @@ class Originals(NamedTuple):
 
 
 def originals(key: Array, model: FeatureModel, n: int, *, balanced: bool = True, dtype: Any = None) -> Originals:
-    """The examples whose views `sample` returns for this key; of one view alone the noise is fresh.
+    """The examples whose views `sample` returns for this key.
 
     Args, returns and errors: as `sample`.
     """
@@ -151,6 +157,13 @@ def _refuse(model: FeatureModel, n: int, m: int, balanced: bool) -> None:
 
 
 # --- views, noise and rotation ---------------------------------------------------------------------------------------
+
+
+def _views_of(key: Array, model: FeatureModel, first: Originals, m: int, dtype: Any) -> Views:
+    """m views of the originals of the same key."""
+    _, keep_key, noise_key, _, _ = jax.random.split(key, 5)
+    codes = first.codes
+    return Views(_augment(keep_key, noise_key, model, first, m, dtype), codes[:, 0], codes[:, 1], codes[:, 2:], first.directions)
 
 
 def _augment(keep_key: Array, noise_key: Array, model: FeatureModel, given: Originals, m: int, dtype: Any) -> Array:

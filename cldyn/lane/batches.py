@@ -1,7 +1,6 @@
 """What minibatches are drawn from, and how."""
 
-from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -102,8 +101,7 @@ def _fresh_views(source: Source, chosen: Array, key: Array) -> Array:
 def _fresh(problem: Problem, b: int, key: Array) -> Batch:
     """b new examples, in the coordinates of `moments.population`; either class has half of all examples there are."""
     dtype = jnp.dtype(problem.precision)
-    model: Any = problem.data
-    views = data.sample(key, replace(model, rotated=False), b, problem.m, balanced=False, dtype=dtype)
+    views = data.sample_fresh(key, problem.data, b, problem.m, dtype=dtype)  # type: ignore[arg-type]
     member = jnp.sqrt(2.0).astype(dtype) * data.membership(views.label, views.classes, dtype)
     return Batch(moments.append_one(views.x, problem.bias), member, _within(problem.m, True), 1 / (b * (b - 1)), 0.0)
 
