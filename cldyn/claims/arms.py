@@ -42,7 +42,7 @@ def train_arms(arms: dict[str, Experiment], seeds: Group, times: np.ndarray, mea
         part = sweep(one, [seeds], steps, measure=measure)
         finite = (part.finite_steps == steps[-1]).rename("finite")
         parts.append(part[list(measure)].assign(finite=finite).drop_vars("step").rename(step="time"))
-    named = xr.concat(parts, xr.DataArray([*arms], dims="arm", name="arm"), combine_attrs="drop_conflicts")
+    named = xr.concat(parts, xr.DataArray(np.array([*arms], object), dims="arm", name="arm"), combine_attrs="drop_conflicts")
     return named.assign_coords(time=("time", times, {"long_name": "flow time", "units": "learning rate x steps"}))
 
 
