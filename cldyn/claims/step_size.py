@@ -211,8 +211,8 @@ def _hovering() -> tuple[list[Row], xr.Dataset]:
             part = sweep(arm, [NOISY_SEEDS], np.linspace(last // 4, last, 200).astype(int).tolist(), measure=("excess_loss", "distance"))
             excess.append(float(part.excess_loss.mean()))
             distance.append(float((part.distance**2).mean() ** 0.5))
-            name = np.array([f"{batch}, momentum {momentum:g}, rate {rate:g}"], object)
-            parts.append(part.mean("step").expand_dims(arm=name))
+            named = np.array([f"{batch}, momentum {momentum:g}, rate {rate:g}"], object)
+            parts.append(part.mean("step").expand_dims(arm=named))
             if batch == "subset":
                 predicted = float(theory.stationary_excess(noise, rate * (1 - momentum), momentum))
                 rows.append(close(f"SGD, momentum {momentum:g}, flow rate {rate:g}: mean excess loss against eta C/4", predicted, excess[-1], 0.06))
