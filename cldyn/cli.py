@@ -83,7 +83,8 @@ class Run:
             require(is_size(getattr(self, name)), name, getattr(self, name), "a whole number >= 1")
         experiment = Experiment(self.problem, self.training)
         check(experiment)
-        _report("run", own.study(experiment, self.steps, self.seeds), _writable(self.out / "run", "figure.png"), "png")
+        folder = _writable(self.out / "run", "figure.png")
+        _report("run", own.study(experiment, self.steps, self.seeds), folder, "png")
         return 0
 
 

@@ -43,6 +43,11 @@ class Problem:
     precision: Literal["float32", "float64"] = static("float32")
     data_seed: int = 0
 
+    @property
+    def stored(self) -> bool:
+        """Whether it is learned from rows that are drawn once."""
+        return not self.population and not self.fresh_views
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -144,7 +149,7 @@ def check(experiment: Experiment) -> None:
 def units(problem: Problem, loss: str) -> tuple[int, int]:
     """How many units batches are drawn from, and views of each: rows for scl on stored views, else examples."""
     n, m = problem.data.x.shape[:2] if isinstance(problem.data, Views) else (problem.n, problem.m)
-    return (n * m, 1) if loss == "scl" and not problem.population and not problem.fresh_views else (n, m)
+    return (n * m, 1) if loss == "scl" and problem.stored else (n, m)
 
 
 def _check_batch(problem: Problem, training: Training) -> None:
@@ -155,10 +160,9 @@ def _check_batch(problem: Problem, training: Training) -> None:
         require(training.batch == "iid", "batch", training.batch, "'full' or 'iid' for a population")
     elif training.batch != "iid":
         require(size <= count, "batch_size", size, f"a whole number from 2 to {count}, the number of {'rows' if m == 1 else 'examples'}")
-    fresh = problem.population or problem.fresh_views
     paired = problem.fresh_views or training.loss != "scl"
-    require(not fresh or not paired or m >= 2, "m", m, "at least 2 where positive pairs are fresh views of one example")
-    distinct = fresh and getattr(problem.data, "noise_kind", "") == "distinct_basis"
+    require(problem.stored or not paired or m >= 2, "m", m, "at least 2 where positive pairs are fresh views of one example")
+    distinct = not problem.stored and getattr(problem.data, "noise_kind", "") == "distinct_basis"
     require(not distinct, "noise_kind", "distinct_basis", "'gaussian' or 'basis' for fresh views")
 
 
@@ -180,7 +184,7 @@ def _check_problem(problem: Problem) -> None:
         check_model(given)
         check_sizes(problem.n, problem.m, problem.balanced and not problem.population)
         require(not (problem.population and problem.fresh_views), "fresh_views", True, "False for a population, whose examples are fresh too")
-        if not problem.population and not problem.fresh_views:
+        if problem.stored:
             check_room(given, problem.n, problem.m)
     with np.errstate(over="ignore"):
         for field in fields(given):

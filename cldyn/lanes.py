@@ -176,11 +176,10 @@ class _Batch:
         shape = problem.data.x.shape if isinstance(problem.data, Views) else (problem.n, problem.m, problem.data.d)
         size = np.dtype(problem.precision).itemsize
         wide = shape[2] + problem.bias
-        stored = not problem.population and not problem.fresh_views
-        reach = min(shape[0] * shape[1], wide) if stored and self.structure.frame else wide
+        reach = min(shape[0] * shape[1], wide) if problem.stored and self.structure.frame else wide
         fits = max(2, min(1024, _CACHE // (self.structure.rows * reach * size)))
         fits = 1 << fits.bit_length() - 1
-        inputs = wide * wide if not stored else shape[0] * shape[1] * wide
+        inputs = shape[0] * shape[1] * wide if problem.stored else wide * wide
         inputs += problem.test_size * wide if TEST & {*self.structure.measures} else 0
         roomy = max(1, _MEMORY // (8 * size * inputs))
         self.lanes = min(fits, self.counts[1])

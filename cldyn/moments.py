@@ -114,10 +114,10 @@ def sample_moments(views: Views, loss: Loss, *, beta: Array | float = 0.5, bias:
 def _class_weights(views: Views, dtype: Any) -> Array:
     """Weights [classes, N] that turn rows into the factor of P_scl."""
     m = views.x.shape[1]
-    return jnp.repeat(_class_means(membership(views.label, views.classes, dtype)) / m, m, axis=1)
+    return jnp.repeat(class_means(membership(views.label, views.classes, dtype)) / m, m, axis=1)
 
 
-def _class_means(member: Array) -> Array:
+def class_means(member: Array) -> Array:
     """Weights [classes, n] that turn examples into the factor of P_scl; an empty class is a zero row."""
     return member / jnp.sqrt(jnp.maximum(member.sum(axis=1, keepdims=True), 1) * member.shape[1])
 
@@ -193,7 +193,7 @@ def views_frame(model: FeatureModel, given: Originals, bias: bool = True, dtype:
     rows = append_one(mean, bias)
     second, basis = jnp.linalg.eigh(rows.T @ rows / rows.shape[0] + jnp.diag(jnp.pad(variance, (0, int(bias)))))
     second = jnp.where(second > second.size * jnp.finfo(dtype).eps * second[-1], second, 0)
-    classes = _class_means(membership(given.codes[:, 0], (-1, 1), dtype)) @ rows
+    classes = class_means(membership(given.codes[:, 0], (-1, 1), dtype)) @ rows
     examples = rows @ basis / jnp.sqrt(jnp.asarray(rows.shape[0], dtype))
     # Examples of equal means make equal rows, whose factorization runs into numbers that XLA flushes to zero and then into 0/0.
     apart = jax.random.normal(jax.random.key(0), examples.shape, jnp.float32).astype(dtype)

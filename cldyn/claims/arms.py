@@ -12,16 +12,22 @@ from cldyn.claims.table import Row, found
 from cldyn.experiment import Experiment, Training
 from cldyn.lanes import sweep
 
+ARM_SEEDS = {"seed": range(16), "data_seed": range(16)}
+_ORIGINS: dict[str, tuple[dict[str, Any], str]] = {"stored": ({}, "epochs"), "online": ({"population": True}, "iid")}
+
 
 def setting(base: Experiment, problem: dict[str, Any] | None = None, **training: Any) -> Experiment:
     """The base with other fields of its problem and training."""
     return Experiment(replace(base.problem, **(problem or {})), replace(base.training, **training))
 
 
-def sgd_arms(base: Experiment, sizes: tuple[int, ...], rates: tuple[float, ...]) -> dict[str, Experiment]:
+def sgd_arms(
+    base: Experiment, sizes: tuple[int, ...], rates: tuple[float, ...], origins: tuple[str, ...] = ("stored", "online")
+) -> dict[str, Experiment]:
     """Batch sizes x learning rates, from stored views in epochs and from fresh examples."""
     arms = {}
-    for origin, problem, batch in (("stored", {}, "epochs"), ("online", {"population": True}, "iid")):
+    for origin in origins:
+        problem, batch = _ORIGINS[origin]
         for size in sizes:
             for rate in rates:
                 arms[f"SGD, {origin}, b = {size}, rate {rate:g}"] = setting(base, problem, batch=batch, batch_size=size, learning_rate=rate)
@@ -34,7 +40,7 @@ def duration(training: Training) -> float:
     return training.learning_rate / (1 - training.momentum if sums else 1)
 
 
-def train_arms(arms: dict[str, Experiment], seeds: Group, times: np.ndarray, measure: tuple[str, ...]) -> xr.Dataset:
+def train_arms(arms: dict[str, Experiment], seeds: Group, times: np.ndarray, measure: tuple[str, ...] = ("feature_norms", "excess_loss")) -> xr.Dataset:
     """Measures of every arm at equal flow times [arm, seed, time, ...]; `finite` tells lanes that did not diverge."""
     parts = []
     for one in arms.values():

@@ -10,7 +10,7 @@ import xarray as xr
 from cldyn import plots, theory
 from cldyn.axes import Group
 from cldyn.claims import class_collapse, suppression_width
-from cldyn.claims.arms import ends, found_arms, setting, sgd_arms, train_arms
+from cldyn.claims.arms import ARM_SEEDS, ends, found_arms, setting, sgd_arms, train_arms
 from cldyn.claims.table import Claim, Row, Study, at_least, at_most, close, found
 from cldyn.data import FeatureModel
 from cldyn.experiment import Experiment, Problem, Training
@@ -30,7 +30,6 @@ AUGMENTATION = Experiment(
     Training("joint", learning_rate=0.018, embed_dim=64),
 )
 FEW_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
-ARM_SEEDS = {"seed": range(16), "data_seed": range(16)}
 ARM_TIMES = np.array([0.0, 1.0, 2.0, *np.arange(4, 40.1, 2)])
 SEEDS = {"seed": range(4), "data_seed": range(4)}
 MEASURES = ("feature_norms", "class_accuracy", "subclass_accuracy")
@@ -41,7 +40,7 @@ def study() -> Study:
     main = sweep(SETTING, [{"beta": SHARES}, {"seed": range(8)}], STEPS, measure=("feature_norms",))
     samples, known = in_samples()
     rows = _population(main) + _collapse(samples["collapse"], known["collapse"]) + _width(samples["width"], known["width"])
-    arms = train_arms(stochastic_arms(), ARM_SEEDS, ARM_TIMES, ("feature_norms", "excess_loss"))
+    arms = train_arms(stochastic_arms(), ARM_SEEDS, ARM_TIMES)
     rows += _augmentation(samples["augmentation"], known["augmentation"]) + _mean_without_bias() + _stochastic(arms)
     return Study(rows, {"": main, **samples, "stochastic": arms}, figure(main, samples, known))
 

@@ -1,20 +1,17 @@
 """A setting of one's own, told like a claim: what is measured of it beside what theory predicts."""
 
-import math
-
 import numpy as np
 import xarray as xr
 
 from cldyn import plots
 from cldyn.axes import Group
 from cldyn.claims.arms import spread
-from cldyn.claims.table import Row, Study
+from cldyn.claims.table import Row, Study, found
 from cldyn.experiment import Experiment
 from cldyn.lanes import forecast, sweep
 from cldyn.measures import phases
 
 RECORDS = 200
-THRESHOLD = 0.1  # of |W v|, what counts as learned
 
 
 def study(experiment: Experiment, steps: int, seeds: int) -> Study:
@@ -32,17 +29,17 @@ def study(experiment: Experiment, steps: int, seeds: int) -> Study:
 
 def _rows(measured: xr.Dataset, known: xr.Dataset) -> list[Row]:
     curves = measured.feature_norms.transpose("feature", "seed", "step")
-    timed, last = phases(measured.step, curves, threshold=THRESHOLD), int(measured.step[-1])
-    rows = [_row("seeds that stayed finite", "", f"{int((measured.finite_steps == last).sum())} of {measured.sizes['seed']}")]
+    timed, last = phases(measured.step, curves), int(measured.step[-1])
+    rows = [found("seeds that stayed finite", f"{int((measured.finite_steps == last).sum())} of {measured.sizes['seed']}")]
     for j, name in enumerate(measured.feature.values.tolist()):
         predicted = known.sel(feature=name)
         bound = _told(known.peak_bound, "<= ") if name == "subclass" else ""
         rows += [
-            _row(f"{name}: step at which |W v| reaches {THRESHOLD}", _told(predicted.learning_step), _told(timed.learned[j])),
-            _row(f"{name}: largest |W v|", bound, _told(timed.peak[j])),
-            _row(f"{name}: |W v| after {last} steps; predicted is the minimum-norm limit", _told(predicted.feature_norms), _told(curves[j, :, -1])),
+            found(f"{name}: step at which |W v| reaches 0.1", _told(timed.learned[j]), _told(predicted.learning_step)),
+            found(f"{name}: largest |W v|", _told(timed.peak[j]), bound),
+            found(f"{name}: |W v| after {last} steps; predicted is the minimum-norm limit", _told(curves[j, :, -1]), _told(predicted.feature_norms)),
         ]
-    return [*rows, _row(f"excess loss after {last} steps", "", _told(measured.excess_loss.isel(step=-1)))]
+    return [*rows, found(f"excess loss after {last} steps", _told(measured.excess_loss.isel(step=-1)))]
 
 
 def _told(values: xr.DataArray | np.ndarray, mark: str = "") -> str:
@@ -52,10 +49,6 @@ def _told(values: xr.DataArray | np.ndarray, mark: str = "") -> str:
     if not there.any():
         return ""
     return mark + spread(values[there]) + ("" if there.all() else f", {there.sum()} of {there.size} seeds")
-
-
-def _row(quantity: str, predicted: str, measured: str) -> Row:
-    return Row(quantity, predicted, measured, math.nan, "", "found")
 
 
 def _figure(measured: xr.Dataset) -> plots.Figure:

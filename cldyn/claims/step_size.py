@@ -48,8 +48,9 @@ def study() -> Study:
     one_mode = sweep(ONE_MODE, [FRACTIONS, {"seed": range(16)}], late, measure=MEASURES)
     takeover = sweep(TAKEOVER, [TAKEOVER_FRACTIONS, {"seed": range(64)}], late, measure=MEASURES)
     order_rows, order = _order()
-    hovering_rows, hovering = _hovering()
-    cooled_rows, cooled = _cooled()
+    noise, _ = gradient_noise(NOISY, draws=32_768)
+    hovering_rows, hovering = _hovering(noise)
+    cooled_rows, cooled = _cooled(noise)
     critical_rows, critical = _batches_near_critical()
     rows = _one_mode(one_mode) + _takeover(takeover) + _collapse(main, known) + _bias(main, flow, known) + order_rows + _random()
     rows += hovering_rows + cooled_rows + critical_rows
@@ -198,9 +199,8 @@ def _random() -> list[Row]:
     ]
 
 
-def _hovering() -> tuple[list[Row], xr.Dataset]:
+def _hovering(noise: float) -> tuple[list[Row], xr.Dataset]:
     """At a constant step SGD hovers above the minimum: excess loss of first order in the step, distance of order one half."""
-    noise, _ = gradient_noise(NOISY, draws=32_768)
     rates, time = (0.004, 0.002, 0.001), 100.0
     rows, parts = [], []
     for optimizer, momentum, batch in (("gd", 0.0, "subset"), ("momentum", 0.8, "subset"), ("gd", 0.0, "epochs")):
@@ -227,9 +227,8 @@ def _hovering() -> tuple[list[Row], xr.Dataset]:
     return rows, xr.concat(parts, "arm", combine_attrs="drop_conflicts")
 
 
-def _cooled() -> tuple[list[Row], xr.Dataset]:
+def _cooled(noise: float) -> tuple[list[Row], xr.Dataset]:
     """With steps that shrink like 1/t SGD converges; slowly enough it hovers where the step of the moment puts it."""
-    noise, _ = gradient_noise(NOISY, draws=32_768)
     start, decay, last = 0.004, 10_000, 160_000
     arm = setting(NOISY, schedule="inverse_time", learning_rate=start, decay_steps=float(decay))
     steps = [*range(decay, 2 * decay, 100), *range(last - decay, last, 100)]

@@ -9,7 +9,7 @@ import xarray as xr
 
 from cldyn import plots, theory
 from cldyn.axes import Group
-from cldyn.claims.arms import ends, found_arms, setting, sgd_arms, train_arms
+from cldyn.claims.arms import ARM_SEEDS, ends, found_arms, setting, sgd_arms, train_arms
 from cldyn.claims.table import Claim, Row, Study, at_least, at_most, close, found, within
 from cldyn.data import FeatureModel
 from cldyn.experiment import Experiment, Problem, Training
@@ -23,7 +23,6 @@ WIDTHS = (1, 2, 3, 4, 5, 6, 8, 16)
 STRENGTHS = (0.8, 1.05, 1.2, 1.5, 2.0)
 SEEDS, FEW_SEEDS = ({"seed": range(count), "data_seed": range(count)} for count in (8, 2))
 STEPS = [0, 50, 100, 200, 400, 1000]
-ARM_SEEDS = {"seed": range(16), "data_seed": range(16)}
 ARM_TIMES = np.array([0.0, 0.5, *np.arange(1, 20.1)])
 MEASURES = ("feature_norms", "class_accuracy", "subclass_accuracy")
 
@@ -35,7 +34,7 @@ def study() -> Study:
     known = forecast(SETTING, [*axes[:2], FEW_SEEDS], critical=False)
     sparse_rows, sparse = _sparse()
     population_rows, population = _population()
-    arms = train_arms(stochastic_arms(), ARM_SEEDS, ARM_TIMES, ("feature_norms", "excess_loss"))
+    arms = train_arms(stochastic_arms(), ARM_SEEDS, ARM_TIMES)
     rows = _minimum_norm(known) + _trained(main) + _left_behind(main, known) + sparse_rows + population_rows + _stochastic(arms)
     return Study(rows, {"": main, "sparse": sparse, "population": population, "stochastic": arms}, figure(main, known))
 
@@ -43,11 +42,10 @@ def study() -> Study:
 def stochastic_arms() -> dict[str, Experiment]:
     """SGD and other optimizers where the class is crowded out, p = 4, and where it is not."""
     base = setting(SETTING, {"precision": "float32"}, embed_dim=4)
-    stored = {name: arm for name, arm in sgd_arms(base, (8, 32), (0.01, 0.0025)).items() if "stored" in name}
     online = {"population": True, "data": replace(MODEL, d=200)}  # fresh noise in 1500 dimensions would take most of the claim's time
     return {
         "gradient descent, rate 0.01": setting(base, learning_rate=0.01),
-        **stored,
+        **sgd_arms(base, (8, 32), (0.01, 0.0025), ("stored",)),
         "SGD, online (d = 200), b = 8, rate 0.0025": setting(base, online, batch="iid", batch_size=8, learning_rate=0.0025),
         "momentum 0.9, rate 0.001": setting(base, optimizer="momentum", learning_rate=0.001),
         "Adam, rate 0.01": setting(base, optimizer="adam", learning_rate=0.01),

@@ -68,9 +68,9 @@ def within(quantity: str, low: float, high: float, measured: float) -> Row:
     return Row(quantity, f"{low:.4g} .. {high:.4g}", f"{measured:.4g}", error, "range", _verdict(low <= measured <= high))
 
 
-def found(quantity: str, measured: str) -> Row:
-    """Measured where nothing is predicted."""
-    return Row(quantity, "", measured, math.nan, "", "found")
+def found(quantity: str, measured: str, beside: str = "") -> Row:
+    """Measured without a verdict: where nothing is predicted, or beside what theory says of another limit."""
+    return Row(quantity, beside, measured, math.nan, "", "found")
 
 
 def _excess(error: float) -> float:

@@ -83,12 +83,11 @@ def augment(key: Array, model: FeatureModel, given: Originals, m: int, *, dtype:
     """Fresh views of originals [n, m, d].
 
     Args:
-        key: consumed. given: from `originals`. m: views of each. Directions of noise are drawn with replacement, also "distinct_basis".
+        key: consumed. given: from `originals`. m: views of each.
     """
     dtype = dtype or jnp.result_type(float)
-    plain = replace(model, noise_kind="basis") if model.noise_kind == "distinct_basis" else model
     keep_key, noise_key = jax.random.split(key)
-    return _augment(keep_key, noise_key, plain, given, m, dtype)
+    return _augment(keep_key, noise_key, model, given, m, dtype)
 
 
 def mean_views(model: FeatureModel, given: Originals, *, dtype: Any = None) -> tuple[Array, Array, Callable[[Array], Array]]:

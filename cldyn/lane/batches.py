@@ -54,7 +54,7 @@ def source(problem: Problem, training: Training, views: data.Views | None, origi
 
 def _member(classes: Array) -> Array:
     """One-hot classes of all units as sqrt(N/N_c)."""
-    return classes / jnp.sqrt(jnp.maximum(classes.mean(axis=1, keepdims=True), 1 / classes.shape[1]))
+    return classes.shape[1] * moments.class_means(classes)
 
 
 def draw(source: Source, training: Training, key: Array, step: Array) -> Batch:

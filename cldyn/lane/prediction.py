@@ -16,7 +16,7 @@ from cldyn.lane.observed import inside_of, leave_apart, observe
 from cldyn.lane.prepared import Prepared, prepare
 from cldyn.lane.structure import Structure, structure_of
 from cldyn.lane.target import Target, critical_of, settle, with_step
-from cldyn.lane.training import begin, slope_of, spare
+from cldyn.lane.training import begin, slope_of, widen
 from cldyn.refusal import is_size, require
 
 
@@ -109,7 +109,7 @@ def gradient_noise(experiment: Experiment, draws: int = 4096) -> tuple[float, fl
         C = E|g_b|^2,   from which `theory.stationary_excess` tells the excess loss of SGD
 
     Args:
-        experiment: with batches. draws: batches that are averaged, >= 2.
+        experiment: with batches; of more layers the gradient is that of their product W. draws: batches that are averaged, >= 2.
 
     Returns:
         C and its standard error. 0 where every batch has the same minimizer.
@@ -131,7 +131,7 @@ def _noise(problem: Problem, training: Training, steps: Array, structure: Struct
     """|g_b|^2 at the minimizer in every step [t]."""
     prepared = prepare(problem, training, structure)
     w = settle(prepared, training, structure).w
-    w = jnp.pad(spare(w), ((0, 0), (0, 1))) if structure.frame else w @ prepared.frame.basis.T
+    w = widen(w) if structure.frame else w @ prepared.frame.basis.T
     slope, root = slope_of(prepared, training, structure), prepared.source.key  # type: ignore[union-attr]
     return lax.map(lambda step: jnp.sum((slope(w, jax.random.fold_in(root, step), step) + 2 * training.weight_decay * w) ** 2), steps)
 

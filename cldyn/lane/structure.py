@@ -32,10 +32,9 @@ def structure_of(experiment: Experiment, measure: Sequence[str], lanes: dict[str
     def over_lanes(name: str) -> np.ndarray:
         return np.asarray((lanes or {}).get(name, getattr(training, name)))
 
-    stored = not problem.population and not problem.fresh_views
     for name in measure:
         require(isinstance(name, str) and name in measures.MEASURES, "measure", name, f"one of {', '.join(measures.MEASURES)}")
-        require(name not in measures.TRAIN or stored, "measure", name, "one that needs no stored rows, for a population or fresh views")
+        require(name not in measures.TRAIN or problem.stored, "measure", name, "one that needs no stored rows, for a population or fresh views")
         tested = isinstance(problem.data, FeatureModel) and not problem.population
         require(name not in measures.TEST or tested, "measure", name, "one without a test sample, but for a sample of a FeatureModel")
     if isinstance(problem.data, Views) and not len(problem.data.directions):
@@ -46,7 +45,7 @@ def structure_of(experiment: Experiment, measure: Sequence[str], lanes: dict[str
         decays=bool(np.any(over_lanes("weight_decay") != 0)),
         clips=bool(np.any(over_lanes("clip_norm") != np.inf)),
         critical=training.learning_rate_unit == "critical",
-        frame=training.optimizer in COMMUTES and (stored or not batches),
+        frame=training.optimizer in COMMUTES and (problem.stored or not batches),
         batches=batches,
         measures=tuple(measure),
     )

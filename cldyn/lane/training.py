@@ -51,12 +51,12 @@ def into_frame(prepared: Prepared, first: Array) -> tuple[Array, Array]:
     inside = first @ basis
     outside = first - inside @ basis.T
     length = jnp.linalg.norm(outside, axis=1, keepdims=True)
-    return jnp.concatenate([spare(inside), length], axis=1), outside / jnp.where(length > 0, length, 1)
+    return widen(inside).at[:, -1:].set(length), outside / jnp.where(length > 0, length, 1)
 
 
-def spare(inside: Array) -> Array:
-    """Coordinates in the frame [..., r] with zeros up to a whole number of registers, less one."""
-    return jnp.pad(inside, [(0, 0)] * (inside.ndim - 1) + [(0, -(inside.shape[-1] + 1) % _REGISTER)])
+def widen(inside: Array) -> Array:
+    """Coordinates in the frame [..., r], one for the length outside and some that are spare: zeros up to a whole number of registers."""
+    return jnp.pad(inside, [(0, 0)] * (inside.ndim - 1) + [(0, 1 + -(inside.shape[-1] + 1) % _REGISTER)])
 
 
 def begin(prepared: Prepared, training: Training, rows: int) -> tuple[encoders.Layers, Array]:
@@ -76,10 +76,10 @@ def train(
     prepared: Prepared, training: Training, target: Target, record_at: Array, structure: Structure
 ) -> tuple[dynamics.Trajectory, Array]:
     """One lane, in the frame or on inputs as they are; also returns its last W [rows, D]."""
-    start, outside = begin(prepared, training, structure.rows)
-    if not structure.frame:
-        start = initial(prepared, training, structure.rows)
-    apart = leave_apart(prepared, outside)
+    start = initial(prepared, training, structure.rows)
+    if structure.frame:
+        start, outside = begin(prepared, training, structure.rows)
+        apart = leave_apart(prepared, outside)
     coupled = structure.decays and training.optimizer not in DECOUPLED
     slope = slope_of(prepared, training, structure)
 
@@ -91,9 +91,9 @@ def train(
     def record(layers: encoders.Layers, step: Array) -> dict[str, Array]:
         if structure.frame:
             return observe(prepared, training, target, structure.measures, layers, apart)
-        first, outside = into_frame(prepared, layers.first)
+        first, beyond = into_frame(prepared, layers.first)
         layers = encoders.Layers(first, layers.head)
-        return observe(prepared, training, target, structure.measures, layers, leave_apart(prepared, outside))
+        return observe(prepared, training, target, structure.measures, layers, leave_apart(prepared, beyond))
 
     optimizer = optimizer_of(training, structure)
     follow = dynamics.runge_kutta(gradient, training.learning_rate) if training.optimizer == "flow" else gradient
@@ -105,22 +105,15 @@ def train(
 
 def slope_of(prepared: Prepared, training: Training, structure: Structure) -> Callable[[Array, Array, Array], Array]:
     """Gradient of the loss, of everything or of the step's batch, with respect to W in the coordinates of training."""
-    frame, basis = prepared.frame, prepared.frame.basis
-    beyond = (0, 1 + spare(frame.second).size - frame.second.size) if structure.frame else (0, 0)
-    second = jnp.pad(frame.second, beyond)
-    factor = jnp.pad(frame.factor(training.loss, training.beta), ((0, 0), beyond))
-
-    def of_everything(w: Array, key: Array, step: Array) -> Array:
-        if structure.frame:
-            return losses.spectral_gradient(w, second, factor)
-        return losses.spectral_gradient(w @ basis, second, factor) @ basis.T
-
-    if prepared.source is None:
-        return of_everything
     source = prepared.source
-    if source.x is not None:
-        source = source._replace(x=jnp.pad(source.x, ((0, 0), (0, 0), beyond)))
-    return lambda w, key, step: batches.slope(batches.draw(source, training, key, step), training, w)
+    if source is not None:
+        drawn = source._replace(x=widen(source.x)) if structure.frame else source  # type: ignore[arg-type]  # the frame has stored units
+        return lambda w, key, step: batches.slope(batches.draw(drawn, training, key, step), training, w)
+    second, factor, basis = prepared.frame.second, prepared.frame.factor(training.loss, training.beta), prepared.frame.basis
+    if structure.frame:
+        second, factor = widen(second), widen(factor)
+        return lambda w, key, step: losses.spectral_gradient(w, second, factor)
+    return lambda w, key, step: losses.spectral_gradient(w @ basis, second, factor) @ basis.T
 
 
 @partial(jax.jit, static_argnames="structure")
