@@ -1,14 +1,105 @@
-"""cldyn: a laboratory for the training dynamics of contrastive learning."""
+"""cldyn: a laboratory for the training dynamics of contrastive learning.
+
+Letters of axes: n examples, m views of each, d input, D input with bias, r coordinates of the
+frame, q rows of the factor of P, p embedding, K features, s probes, t recorded times, b batch.
+"""
 
 from cldyn import data, dynamics, encoders, losses, measures, moments, theory
-from cldyn.data import FeatureModel, Views, sample, sample_test, views
+from cldyn.batches import Epochs, Full, Iid, Subset
+from cldyn.checks import Refused
+from cldyn.data import (
+    Basis,
+    DistinctBasis,
+    FeatureModel,
+    Gaussian,
+    Noise,
+    Views,
+    sample,
+    sample_test,
+)
 from cldyn.dynamics import simulate, start
-from cldyn.experiment import Experiment, Problem, Training
-from cldyn.lane import gradient_noise, predict, run
-from cldyn.lanes import forecast, sweep
-from cldyn.measures import MEASURES, phases
+from cldyn.encoders import DeepLinear, Linear, Mlp
+from cldyn.experiment import Experiment, Training
+from cldyn.losses import InfoNce, Joint, Spectral, Supervised, Unsupervised
+from cldyn.measures import MEASURES, Measure
+from cldyn.nouns import noun, static
+from cldyn.optimizers import (
+    Adam,
+    AdamW,
+    Constant,
+    Flow,
+    Gd,
+    InverseTime,
+    Lion,
+    Momentum,
+    Nesterov,
+    Optimizer,
+    RmsProp,
+    WarmupCosine,
+)
+from cldyn.phases import phases
+from cldyn.sources import FreshViews, Population, Stored, augmented, views
+from cldyn.sweeps import forecast, sweep
+from cldyn.trajectory import gradient_noise, predict, run
 
 __all__ = [
-    "MEASURES", "Experiment", "FeatureModel", "Problem", "Training", "Views", "data", "dynamics", "encoders", "forecast", "gradient_noise", "losses",
-    "measures", "moments", "phases", "predict", "run", "sample", "sample_test", "simulate", "start", "sweep", "theory", "views",
+    "MEASURES",
+    "Adam",
+    "AdamW",
+    "Basis",
+    "Constant",
+    "DeepLinear",
+    "DistinctBasis",
+    "Epochs",
+    "Experiment",
+    "FeatureModel",
+    "Flow",
+    "FreshViews",
+    "Full",
+    "Gaussian",
+    "Gd",
+    "Iid",
+    "InfoNce",
+    "InverseTime",
+    "Joint",
+    "Linear",
+    "Lion",
+    "Measure",
+    "Mlp",
+    "Momentum",
+    "Nesterov",
+    "Noise",
+    "Optimizer",
+    "Population",
+    "Refused",
+    "RmsProp",
+    "Spectral",
+    "Stored",
+    "Subset",
+    "Supervised",
+    "Training",
+    "Unsupervised",
+    "Views",
+    "WarmupCosine",
+    "augmented",
+    "data",
+    "dynamics",
+    "encoders",
+    "forecast",
+    "gradient_noise",
+    "losses",
+    "measures",
+    "moments",
+    "noun",
+    "phases",
+    "predict",
+    "run",
+    "sample",
+    "sample_test",
+    "simulate",
+    "start",
+    "static",
+    "sweep",
+    "theory",
+    "views",
 ]

@@ -55,7 +55,10 @@ class Reproduce:
         require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
         chosen = [claim for claim in CLAIMS if not self.claims or claim.name in self.claims]
         folders = [_writable(self.out / claim.name, f"figure.{self.format}") for claim in chosen]
-        rows = {claim.name: _report(claim.name, claim.study(), folder, self.format) for claim, folder in zip(chosen, folders, strict=True)}
+        rows = {
+            claim.name: _report(claim.name, claim.study(), folder, self.format)
+            for claim, folder in zip(chosen, folders, strict=True)
+        }
         if len(chosen) > 1:
             _summarize(rows)
         return int(any(row.verdict == "fails" for some in rows.values() for row in some))
@@ -119,7 +122,9 @@ def _show(name: str, rows: list[Row]) -> None:
     for column in ("quantity", "predicted", "measured", "verdict"):
         table.add_column(column, overflow="fold", no_wrap=column != "quantity")
     for row in rows:
-        table.add_row(row.quantity, row.predicted, row.measured, f"[{_COLOURS[row.verdict]}]{row.verdict}[/]")
+        table.add_row(
+            row.quantity, row.predicted, row.measured, f"[{_COLOURS[row.verdict]}]{row.verdict}[/]"
+        )
     _print(table)
 
 
@@ -129,7 +134,14 @@ def _summarize(rows: dict[str, list[Row]]) -> None:
     for name, some in rows.items():
         counts = [sum(row.verdict == verdict for row in some) for verdict in _COLOURS]
         failed = "; ".join(row.quantity for row in some if row.verdict == "fails")
-        table.add_row(name, *(f"[{colour}]{count}[/]" if count else "0" for count, colour in zip(counts, _COLOURS.values(), strict=True)), failed)
+        table.add_row(
+            name,
+            *(
+                f"[{colour}]{count}[/]" if count else "0"
+                for count, colour in zip(counts, _COLOURS.values(), strict=True)
+            ),
+            failed,
+        )
     _print(table)
 
 

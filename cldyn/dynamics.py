@@ -68,12 +68,24 @@ def simulate(
 
     def until(state: State, step: Array) -> tuple[State, Any]:
         state = lax.fori_loop(state.step, step, one_step, state)
+        records = record(state.params, step)
+        # Parameters may still be finite where a power of them, and so a record, is not.
+        bounded = ~_any_infinite(records)
+        state = state._replace(
+            finite_steps=jnp.where(
+                bounded, state.finite_steps, jnp.minimum(state.finite_steps, state.step - 1)
+            )
+        )
         diverged = state.finite_steps < state.step
-        records = jax.tree.map(lambda leaf: jnp.where(diverged, jnp.nan, leaf), record(state.params, step))
-        return state, records
+        return state, jax.tree.map(lambda leaf: jnp.where(diverged, jnp.nan, leaf), records)
 
     state, records = lax.scan(until, state, jnp.asarray(record_at, jnp.int32))
     return Trajectory(records, state)
+
+
+def _any_infinite(records: Any) -> Array:
+    found = [jnp.any(jnp.isinf(leaf)) for leaf in jax.tree.leaves(records)]
+    return jnp.any(jnp.stack(found)) if found else jnp.array(False)
 
 
 def runge_kutta(gradient: Callable[..., Any], step: Any) -> Callable[..., Any]:
@@ -95,6 +107,8 @@ def runge_kutta(gradient: Callable[..., Any], step: Any) -> Callable[..., Any]:
         first = gradient(params, *time)
         second = ahead(0.5, first)
         third = ahead(0.5, second)
-        return jax.tree.map(lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, first, second, third, ahead(1.0, third))
+        return jax.tree.map(
+            lambda a, b, c, d: (a + 2 * b + 2 * c + d) / 6, first, second, third, ahead(1.0, third)
+        )
 
     return slope

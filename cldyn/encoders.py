@@ -1,47 +1,32 @@
-"""Encoders as pairs of pure functions."""
+"""Encoders: nouns with `init(key, d) -> params` and `apply(params, x [..., d]) -> [..., p]`.
 
-from collections.abc import Callable
+A linear encoder has `is_linear = True`, `layers(params)` and `from_layers(layers)`; its params may
+then live in any coordinates of the inputs. Every other encoder is trained on inputs as they are.
+"""
+
+from dataclasses import fields, replace
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from cldyn import linalg
+from cldyn.nouns import flag, noun, number, size, static, whole
 
-
-class Encoder(NamedTuple):
-    """init: (key, d, init_scale) -> params. apply: (params, x [..., d]) -> embeddings [..., p]."""
-
-    init: Callable[[Array, int, Any], Any]
-    apply: Callable[[Any, Array], Array]
-
-
-def linear(embed_dim: int, bias: bool = True) -> Encoder:
-    """The linear encoder f(x) = W x (+ b).
-
-    Parameters are one matrix [p, D] whose last column, with a bias, is b (D = d + 1, the input gets a 1 appended).
-    Entries start iid N(0, init_scale^2), drawn in float32 and widened; rows do not depend on how many there are.
-
-    Args:
-        embed_dim: p. bias: whether there is a b.
-
-    Source: the encoder of Xue et al. (2023).
-    """
-    draw = nn.initializers.normal(1.0, jnp.float32)
-
-    def init(key: Array, d: int, init_scale: Any) -> Array:
-        scale = jnp.asarray(init_scale)
-        return scale * draw(key, (embed_dim, d + bias)).astype(scale.dtype)
-
-    def apply(params: Array, x: Array) -> Array:
-        return x @ params[:, :-1].T + params[:, -1] if bias else x @ params.T
-
-    return Encoder(init, apply)
+_EMBED_DIM = "p, dimension of the embedding"
+_INIT_SCALE = "standard deviation of the entries of W_0 (and of b_0)"
+_BIAS = "whether there is an offset b"
+_ROWS = "rows of W, those from embed_dim on zero; 0: embed_dim of them"
 
 
 class Layers(NamedTuple):
-    """A deep linear encoder W_L ... W_2 W_1. first: W_1 [p, D]. head: W_2 ... W_L [L - 1, p, p], none for a linear encoder."""
+    """A deep linear encoder W_L ... W_2 W_1.
+
+    first: W_1 [p, D], with a bias D = d + 1 and its last column is b.
+    head: W_2 ... W_L [L - 1, p, p], none for a linear encoder.
+    """
 
     first: Array
     head: Array
@@ -59,32 +44,122 @@ def end_to_end(layers: Layers) -> Array:
     return project(layers.head, layers.first.T).T
 
 
-def balanced(draw: Array, depth: int, scale: Array) -> Layers:
-    """The balanced start whose rows span those of a draw [p, D].
+def append_one(x: Array, bias: bool) -> Array:
+    """x [..., d] with a last coordinate 1 if there is a bias."""
+    return jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1) if bias else x
 
-        W_1 = scale Q,   W_2 = ... = W_L = scale Q Q^T,   Q the polar factor of the draw (orthonormal rows, where they are not zero)
 
-    Source: derived here; W_(l+1)^T W_(l+1) = W_l W_l^T for every l, and W_L ... W_1 = scale^L Q.
+class _Linear:
+    """What linear encoders of any depth share."""
+
+    is_linear = True
+
+    def apply(self, params: Layers, x: Array) -> Array:
+        """Embeddings [..., p] of inputs [..., d]."""
+        return project(params.head, append_one(x, self.bias) @ params.first.T)  # type: ignore[attr-defined]
+
+    def draw(self, key: Array, wide: int) -> Array:
+        """Entries N(0, 1) of a first layer [rows, D], drawn in float32 and widened.
+
+        Rows do not depend on how many there are; those from embed_dim on are zero.
+        """
+        rows = self.rows or int(self.embed_dim)  # type: ignore[attr-defined]
+        entries = nn.initializers.normal(1.0, jnp.float32)(key, (rows, wide))
+        present = jnp.arange(rows)[:, None] < self.embed_dim  # type: ignore[attr-defined]
+        return jnp.where(present, entries.astype(jnp.asarray(self.init_scale).dtype), 0)  # type: ignore[attr-defined]
+
+
+@noun
+class Linear(_Linear):
+    """The linear encoder f(x) = W x (+ b), entries iid N(0, init_scale^2) at the start.
+
+    Source: the encoder of Xue et al. (2023), whose unit of init_scale is sigma_0/sqrt(d).
     """
-    rows = linalg.polar(draw)
-    return Layers(scale * rows, jnp.broadcast_to(scale * rows @ rows.T, (depth - 1, rows.shape[0], rows.shape[0])))
+
+    embed_dim: int = whole(3, _EMBED_DIM, 1)
+    init_scale: float = number(1e-4, _INIT_SCALE, 0)
+    bias: bool = flag(True, _BIAS)
+    rows: int = static(0)
+
+    depth = 1
+
+    def init(self, key: Array, d: int) -> Layers:
+        """W_0 as layers."""
+        first = jnp.asarray(self.init_scale) * self.draw(key, d + self.bias)
+        return Layers(first, jnp.zeros((0, len(first), len(first)), first.dtype))
 
 
-def deep_linear(embed_dim: int, depth: int, bias: bool = True) -> Encoder:
+@noun
+class DeepLinear(_Linear):
     """The deep linear encoder f(x) = W_L ... W_2 (W_1 x (+ b)) from a balanced start.
 
-    Args:
-        embed_dim: p, width of every layer. depth: L >= 1; the layers above the first are a linear projection head. bias: whether there is a b.
+        W_1 = init_scale Q,   W_2 = ... = W_L = init_scale Q Q^T,   Q the polar factor of a draw
 
-    Source: the linear projection head of Xue et al. (2024), arXiv 2403.11391; the start is this project's.
+    Layers above the first are a linear projection head. It takes no weight decay and has no
+    critical rate.
+
+    Source: the linear projection head of Xue et al. (2024), arXiv 2403.11391. The start is derived
+    here: W_(l+1)^T W_(l+1) = W_l W_l^T for every l, and W_L ... W_1 = init_scale^L Q.
     """
-    one = linear(embed_dim, bias)
 
-    def init(key: Array, d: int, init_scale: Any) -> Layers:
-        scale = jnp.asarray(init_scale)
-        return balanced(one.init(key, d, jnp.ones_like(scale)), depth, scale)
+    embed_dim: int = whole(3, "p, width of every layer", 1)
+    init_scale: float = number(1e-2, "singular values of every layer at the start", 0)
+    bias: bool = flag(True, _BIAS)
+    depth: int = size(2, "L, number of layers", 2)
+    rows: int = static(0)
 
-    def apply(params: Layers, x: Array) -> Array:
-        return project(params.head, one.apply(params.first, x))
+    def init(self, key: Array, d: int) -> Layers:
+        """W_1 ... W_L at the start."""
+        scale = jnp.asarray(self.init_scale)
+        rows = linalg.polar(self.draw(key, d + self.bias))
+        above = (self.depth - 1, rows.shape[0], rows.shape[0])
+        return Layers(scale * rows, jnp.broadcast_to(scale * rows @ rows.T, above))
 
-    return Encoder(init, apply)
+
+class _Perceptron(nn.Module):
+    hidden: int
+    outputs: int
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """Embeddings [..., outputs]."""
+        return nn.Dense(self.outputs, param_dtype=x.dtype)(
+            nn.relu(nn.Dense(self.hidden, param_dtype=x.dtype)(x))
+        )
+
+
+@noun
+class Mlp:
+    """A perceptron with one hidden layer of rectified units, f(x) = W_2 relu(W_1 x + b_1) + b_2.
+
+    Source: He et al. (2015) for the variance of the start, times init_scale^2.
+    """
+
+    hidden: int = size(128, "width of the hidden layer")
+    embed_dim: int = size(3, _EMBED_DIM)
+    init_scale: float = number(1.0, "scale of all weights at the start, of He's", 0)
+
+    def init(self, key: Array, d: int) -> Any:
+        """Parameters of flax."""
+        scale = jnp.asarray(self.init_scale)
+        drawn = _Perceptron(self.hidden, self.embed_dim).init(key, jnp.zeros((1, d), jnp.float32))
+        # Dense starts at variance 1/fan_in; rectified inputs want twice that.
+        return jax.tree.map(lambda leaf: jnp.sqrt(2.0).astype(scale.dtype) * scale * leaf, drawn)
+
+    def apply(self, params: Any, x: Array) -> Array:
+        """Embeddings [..., p] of inputs [..., d]."""
+        return _Perceptron(self.hidden, self.embed_dim).apply(params, x)
+
+
+ENCODERS = {"linear": Linear, "deep_linear": DeepLinear, "mlp": Mlp}
+
+
+def is_linear(encoder: Any) -> bool:
+    """Whether f(x) = W x + b."""
+    return getattr(encoder, "is_linear", False)
+
+
+def with_rows(encoder: Any, rows: int) -> Any:
+    """The encoder with room for embed_dim up to `rows`; one of a fixed width as it is."""
+    able = any(one.name == "rows" for one in fields(encoder)) if is_linear(encoder) else False
+    return replace(encoder, rows=rows) if able else encoder

@@ -1,49 +1,210 @@
-"""Contrastive losses: functions of embeddings and pair weights, and the spectral loss of a linear encoder in closed form."""
+"""Contrastive losses, who is positive to whom, and the spectral loss in closed form.
 
-from typing import Literal
+A loss is a noun with `__call__(embeddings [N, p], pairs)`, N = b m rows ordered by unit: m views of
+each of b units. `pairs.positive` and `pairs.negative` are its pair weights [N, N].
+"""
 
+from typing import Any, NamedTuple
+
+import jax
 import jax.numpy as jnp
 from jax import Array
 
+from cldyn.nouns import noun, number
 
-def spectral(embeddings: Array, positive: Array, negative: Array) -> Array:
+
+@noun
+class Supervised:
+    """Positive pairs of one class (SCL): two draws from the rows of a class."""
+
+    by_class, by_view, share = True, False, 1.0
+
+
+@noun
+class Unsupervised:
+    """Positive pairs of one example (UCL): two of its views."""
+
+    by_class, by_view, share = False, True, 0.0
+
+
+@noun
+class Joint:
+    """Both kinds of positive pairs, beta P_scl + (1 - beta) P_ucl."""
+
+    beta: float = number(0.5, "weight of the supervised pairs", 0, 1)
+    by_class, by_view = True, True
+
+    @property
+    def share(self) -> Any:
+        """beta."""
+        return self.beta
+
+
+POSITIVES = {"scl": Supervised, "ucl": Unsupervised, "joint": Joint}
+
+
+def mix(positives: Any, by_class: Any, by_view: Any) -> Any:
+    """share by_class + (1 - share) by_view: what a kind of positives makes of both kinds of pairs.
+
+    Args:
+        positives: one of `POSITIVES`.
+        by_class: a quantity of supervised pairs.
+        by_view: the same of unsupervised ones.
+
+    Returns:
+        Their mixture.
+    """
+    if not positives.by_view:
+        return by_class
+    if not positives.by_class:
+        return by_view
+    return positives.share * by_class + (1 - positives.share) * by_view
+
+
+class Pairs(NamedTuple):
+    """Who is positive to whom among b units with m views each, and how much every pair counts.
+
+        positive = mix(different or same x sum_c member_ca member_cb, 1[a = b]/b) E_ab,
+        negative = different or same x E_ab,   E_ab: 1/m^2 for a != b, `within` for a = b
+
+    member: classes [classes, b], sqrt(n/n_c) for a unit of a class that has a share n_c/n, else 0.
+    within: weights of the views of one unit [m, m].
+    different, same: weights of two units, and of a unit with itself.
+    positives: kind of positive pairs.
+
+    Source: derived here, after Horvitz and Thompson (1952): a batch's term over its inclusion
+    probability is unbiased.
+    """
+
+    member: Array
+    within: Array
+    different: Any
+    same: Any
+    positives: Any
+
+    @property
+    def positive(self) -> Array:
+        """Weights of positive pairs [N, N]."""
+        one = jnp.eye(self.member.shape[1], dtype=self.member.dtype)
+        shared = self.member.T @ self.member
+        by_class = self._spread(shared * self.different, jnp.diag(shared) * self.same)
+        by_view = self._spread(jnp.zeros_like(one), jnp.diag(one) / len(one))
+        return mix(self.positives, by_class, by_view)
+
+    @property
+    def negative(self) -> Array:
+        """Weights of negative pairs [N, N]."""
+        b = self.member.shape[1]
+        every = jnp.full((b, b), self.different, self.member.dtype)
+        return self._spread(every, jnp.full(b, self.same, self.member.dtype))
+
+    def _spread(self, apart: Array, alone: Array) -> Array:
+        """Weights of pairs of units [b, b], and of units by themselves [b], as those of rows."""
+        m, one = self.within.shape[0], jnp.eye(len(apart), dtype=apart.dtype)
+        outer = jnp.kron(apart * (1 - one), jnp.full((m, m), 1 / m**2, apart.dtype))
+        return outer + jnp.kron(jnp.diag(alone), self.within.astype(apart.dtype))
+
+
+def all_pairs(member: Array, m: int, positives: Any) -> Pairs:
+    """All pairs of N = n m rows, a row with itself included: the V-statistic.
+
+        positive_ij = 1[c_i = c_j]/(n n_c m^2) (scl), 1[same example]/(n m^2) (ucl)
+        negative_ij = 1/N^2
+
+    Args:
+        member: one-hot classes of the examples [classes, n].
+        m: views of each; rows are ordered by example.
+        positives: kind of positive pairs.
+
+    Returns:
+        Pairs.
+
+    Source: supervised and unsupervised positives of Xue et al. (2023); the V-statistic is this
+    project's convention.
+    """
+    n = member.shape[1]
+    shares = jnp.maximum(member.mean(axis=1, keepdims=True), 1 / n)
+    within = jnp.full((m, m), 1 / m**2, member.dtype)
+    return Pairs(member / jnp.sqrt(shares), within, 1 / n**2, 1 / n**2, positives)
+
+
+@noun
+class Spectral:
     """Spectral contrastive loss.
 
         L = -2 sum_ij positive_ij f_i.f_j + sum_ij negative_ij (f_i.f_j)^2
 
+    With sums over units, not pairs, it costs b (p^2 + m^2 p). For a linear encoder it depends on
+    second moments alone, and its gradient on a batch is an unbiased one.
+
+    Source: HaoChen, Wei, Gaidon and Ma (2021), unclipped, at scale 1, with free pair weights.
+    """
+
+    by_moments = True
+
+    def __call__(self, embeddings: Array, pairs: Pairs) -> Array:
+        """The loss of embeddings [N, p]."""
+        m = pairs.within.shape[0]
+        f = embeddings.reshape(-1, m, embeddings.shape[-1])
+        within = pairs.within.astype(f.dtype)
+        gram = jnp.einsum("aup,avp->auv", f, f)
+        alone = jnp.sum(within * gram, axis=(1, 2))
+        mean = f.mean(axis=1)
+        classes, weight = pairs.member @ mean, jnp.sum(pairs.member**2, axis=0)
+        others = jnp.sum(classes**2) - weight @ jnp.sum(mean**2, axis=1)
+        by_class = pairs.different * others + pairs.same * (weight @ alone)
+        squares = jnp.sum((embeddings.T @ embeddings) ** 2) - jnp.sum(gram**2)
+        negative = pairs.different * squares / m**2 + pairs.same * jnp.sum(within * gram**2)
+        return -2 * mix(pairs.positives, by_class, jnp.mean(alone)) + negative
+
+
+@noun
+class InfoNce:
+    """InfoNCE of cosines with every positive outside of the logarithm, a row never with itself.
+
+        L = -sum_ij positive_ij ln(exp(s_ij/tau)/sum_(k != i) exp(s_ik/tau))/sum_ij positive_ij
+
+    With supervised positives it is the L_out of SupCon; a row without positives counts for nothing.
+    On batches it is the loss of the batch, whose gradient is no unbiased estimate of the whole's.
+
+    Source: van den Oord, Li and Vinyals (2018); Khosla et al. (2020), equation 2.
+    """
+
+    temperature: float = number(0.5, "tau, what cosines are divided by", 0, above=True)
+
+    def __call__(self, embeddings: Array, pairs: Pairs) -> Array:
+        """The loss of embeddings [N, p]."""
+        length = jnp.sum(embeddings**2, axis=1, keepdims=True)
+        unit = embeddings / jnp.sqrt(jnp.where(length > 0, length, 1))
+        itself = jnp.eye(len(unit), dtype=bool)
+        cosines = jnp.where(itself, -jnp.inf, unit @ unit.T / self.temperature)
+        share = cosines - jax.nn.logsumexp(cosines, axis=1, keepdims=True)
+        weight = jnp.where(itself, 0, pairs.positive)
+        total = jnp.sum(weight)
+        apart = jnp.sum(weight * jnp.where(itself, 0, share))
+        return -apart / jnp.where(total > 0, total, 1)
+
+
+LOSSES = {"spectral": Spectral, "info_nce": InfoNce}
+
+
+def spectral(embeddings: Array, positive: Array, negative: Array) -> Array:
+    """Spectral contrastive loss of any pair weights, by their matrices.
+
+        L = -2 sum_ij positive_ij f_i.f_j + sum_ij negative_ij (f_i.f_j)^2
+
     Args:
-        embeddings: [N, p]. positive, negative: pair weights [N, N], self-pairs included.
+        embeddings: [N, p].
+        positive: pair weights [N, N], self-pairs included.
+        negative: pair weights [N, N].
 
     Returns:
         Scalar.
 
-    Source: HaoChen, Wei, Gaidon and Ma (2021), unclipped, at scale 1, with free pair weights.
+    Source: as `Spectral`.
     """
     similarity = embeddings @ embeddings.T
     return -2 * jnp.sum(positive * similarity) + jnp.sum(negative * similarity**2)
-
-
-def pair_weights(label: Array, m: int, loss: Literal["scl", "ucl", "joint"], beta: float | Array = 0.5) -> tuple[Array, Array]:
-    """Weights of the V-statistic over all pairs of the N = n m rows, a row with itself included.
-
-        positive_ij = 1[c_i = c_j]/(n n_c m^2) (scl), 1[same example]/(n m^2) (ucl), beta scl + (1 - beta) ucl (joint)
-        negative_ij = 1/N^2
-
-    Args:
-        label: class of every example [n]. m: views of each; rows are ordered by example. beta: weight of scl in joint.
-
-    Returns:
-        positive, negative [N, N].
-
-    Source: supervised and unsupervised positives of Xue et al. (2023); the V-statistic is this project's convention.
-    """
-    n = label.shape[0]
-    same_class = (label[:, None] == label[None]).astype(jnp.result_type(float))
-    by_class = same_class / (n * jnp.sum(same_class, axis=1))
-    by_example = jnp.eye(n, dtype=same_class.dtype) / n
-    share = {"scl": 1.0, "ucl": 0.0, "joint": beta}[loss]
-    positive = jnp.kron(share * by_class + (1 - share) * by_example, jnp.full((m, m), 1 / m**2, same_class.dtype))
-    return positive, jnp.full((n * m, n * m), 1 / (n * m) ** 2, same_class.dtype)
 
 
 def spectral_in_frame(w: Array, second: Array, factor: Array) -> Array:
@@ -52,13 +213,15 @@ def spectral_in_frame(w: Array, second: Array, factor: Array) -> Array:
         L(w) = -2 |w C^T|^2 + |w M w^T|^2,   M = diag(second), P = C^T C
 
     Args:
-        w: encoder in the frame [p, r]. second: [r]. factor: C [q, r].
+        w: encoder in the frame [p, r].
+        second: M [r].
+        factor: C [q, r].
 
     Returns:
         Scalar.
 
-    Source: derived here. With f = W x both sums of `spectral` are moments: E f.f+ = tr W P W^T and, since the two
-    negatives are independent, E (f.f-)^2 = |W M W^T|^2.
+    Source: derived here. With f = W x both sums of `spectral` are moments: E f.f+ = tr W P W^T and,
+    since the two negatives are independent, E (f.f-)^2 = |W M W^T|^2.
     """
     return -2 * jnp.sum((w @ factor.T) ** 2) + jnp.sum(((w * second) @ w.T) ** 2)
 
@@ -70,36 +233,3 @@ def spectral_gradient(w: Array, second: Array, factor: Array) -> Array:
     """
     weighted = w * second
     return 4 * ((weighted @ w.T) @ weighted - (w @ factor.T) @ factor)
-
-
-def spectral_of_batch(
-    embeddings: Array, member: Array, within: Array, different: Array | float, same: Array | float, share: Array | float
-) -> Array:
-    """Spectral loss of a batch of b units with m views each, an unbiased estimate of that of the units it was drawn from.
-
-        L = -2 (share S + (1 - share) U) + R,   w_ab = different where a != b, same where a = b
-        S = sum_ab w_ab sum_c member_ca member_cb E f_au.f_bv,   R = sum_ab w_ab E (f_au.f_bv)^2,   U = (1/b) sum_a E f_au.f_av
-
-    E averages over views u, v: over all pairs for a != b, with weights `within` for a = b.
-
-    Args:
-        embeddings: [b, m, p]. member: [classes, b], sqrt(n/n_c) for the units of a class, with its share n_c/n among all units, else 0.
-        within: [m, m], 1/m^2 where m stored views are all there is, 1/(m (m - 1)) off the diagonal where views are a sample.
-        different, same: weights of two units and of a unit with itself: their inverse inclusion probabilities over n^2.
-        share: beta of joint, 1 for scl, 0 for ucl.
-
-    Returns:
-        Scalar.
-
-    Source: derived here, after Horvitz and Thompson (1952): a term over its inclusion probability is unbiased. Written with sums over
-    units, not pairs, it costs b (p^2 + m^2 p).
-    """
-    m = embeddings.shape[1]
-    flat = embeddings.reshape(-1, embeddings.shape[2])
-    gram = jnp.einsum("aup,avp->auv", embeddings, embeddings)
-    alone = jnp.sum(within * gram, axis=(1, 2))
-    mean = embeddings.mean(axis=1)
-    classes, weight = member @ mean, jnp.sum(member**2, axis=0)
-    supervised = different * (jnp.sum(classes**2) - weight @ jnp.sum(mean**2, axis=1)) + same * (weight @ alone)
-    negative = different * (jnp.sum((flat.T @ flat) ** 2) - jnp.sum(gram**2)) / m**2 + same * jnp.sum(within * gram**2)
-    return -2 * (share * supervised + (1 - share) * jnp.mean(alone)) + negative

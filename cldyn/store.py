@@ -23,7 +23,13 @@ def save(path: Path, datasets: Mapping[str, xr.Dataset]) -> None:
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
     try:
         for group, dataset in sorted(datasets.items()):
-            dataset.to_zarr(scratch / "new", group=group or None, mode="a" if group else "w", zarr_format=3, consolidated=False)
+            dataset.to_zarr(
+                scratch / "new",
+                group=group or None,
+                mode="a" if group else "w",
+                zarr_format=3,
+                consolidated=False,
+            )
         if path.exists():
             os.rename(path, scratch / "old")
         try:
@@ -38,7 +44,12 @@ def save(path: Path, datasets: Mapping[str, xr.Dataset]) -> None:
 
 def check_place(path: Path) -> None:
     """Refuse a place that holds something that is not a zarr store."""
-    require(not path.exists() or (path / "zarr.json").is_file(), "out", str(path), "a new place or an earlier zarr store")
+    require(
+        not path.exists() or (path / "zarr.json").is_file(),
+        "out",
+        str(path),
+        "a new place or an earlier zarr store",
+    )
 
 
 def load(path: Path, group: str = "") -> xr.Dataset:

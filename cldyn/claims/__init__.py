@@ -1,6 +1,14 @@
 """The claims, in the paper's order."""
 
-from cldyn.claims import class_collapse, joint_loss, minimizers, projection_head, step_size, suppression_augmentation, suppression_width
+from cldyn.claims import (
+    class_collapse,
+    joint_loss,
+    minimizers,
+    projection_head,
+    step_size,
+    suppression_augmentation,
+    suppression_width,
+)
 from cldyn.claims.table import Claim
 
 CLAIMS: tuple[Claim, ...] = (

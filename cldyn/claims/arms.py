@@ -13,7 +13,10 @@ from cldyn.experiment import Experiment, Training
 from cldyn.lanes import sweep
 
 ARM_SEEDS = {"seed": range(16), "data_seed": range(16)}
-_ORIGINS: dict[str, tuple[dict[str, Any], str]] = {"stored": ({}, "epochs"), "online": ({"population": True}, "iid")}
+_ORIGINS: dict[str, tuple[dict[str, Any], str]] = {
+    "stored": ({}, "epochs"),
+    "online": ({"population": True}, "iid"),
+}
 
 
 def setting(base: Experiment, problem: dict[str, Any] | None = None, **training: Any) -> Experiment:
@@ -22,7 +25,10 @@ def setting(base: Experiment, problem: dict[str, Any] | None = None, **training:
 
 
 def sgd_arms(
-    base: Experiment, sizes: tuple[int, ...], rates: tuple[float, ...], origins: tuple[str, ...] = ("stored", "online")
+    base: Experiment,
+    sizes: tuple[int, ...],
+    rates: tuple[float, ...],
+    origins: tuple[str, ...] = ("stored", "online"),
 ) -> dict[str, Experiment]:
     """Batch sizes x learning rates, from stored views in epochs and from fresh examples."""
     arms = {}
@@ -30,7 +36,9 @@ def sgd_arms(
         problem, batch = _ORIGINS[origin]
         for size in sizes:
             for rate in rates:
-                arms[f"SGD, {origin}, b = {size}, rate {rate:g}"] = setting(base, problem, batch=batch, batch_size=size, learning_rate=rate)
+                arms[f"SGD, {origin}, b = {size}, rate {rate:g}"] = setting(
+                    base, problem, batch=batch, batch_size=size, learning_rate=rate
+                )
     return arms
 
 
@@ -40,16 +48,29 @@ def duration(training: Training) -> float:
     return training.learning_rate / (1 - training.momentum if sums else 1)
 
 
-def train_arms(arms: dict[str, Experiment], seeds: Group, times: np.ndarray, measure: tuple[str, ...] = ("feature_norms", "excess_loss")) -> xr.Dataset:
+def train_arms(
+    arms: dict[str, Experiment],
+    seeds: Group,
+    times: np.ndarray,
+    measure: tuple[str, ...] = ("feature_norms", "excess_loss"),
+) -> xr.Dataset:
     """Measures of every arm at equal flow times [arm, seed, time, ...]; `finite` tells lanes that did not diverge."""
     parts = []
     for one in arms.values():
         steps = np.round(times / duration(one.training)).astype(int).tolist()
         part = sweep(one, [seeds], steps, measure=measure)
         finite = (part.finite_steps == steps[-1]).rename("finite")
-        parts.append(part[list(measure)].assign(finite=finite).drop_vars("step").rename(step="time"))
-    named = xr.concat(parts, xr.DataArray(np.array([*arms], object), dims="arm", name="arm"), combine_attrs="drop_conflicts")
-    return named.assign_coords(time=("time", times, {"long_name": "flow time", "units": "learning rate x steps"}))
+        parts.append(
+            part[list(measure)].assign(finite=finite).drop_vars("step").rename(step="time")
+        )
+    named = xr.concat(
+        parts,
+        xr.DataArray(np.array([*arms], object), dims="arm", name="arm"),
+        combine_attrs="drop_conflicts",
+    )
+    return named.assign_coords(
+        time=("time", times, {"long_name": "flow time", "units": "learning rate x steps"})
+    )
 
 
 def spread(values: xr.DataArray | np.ndarray) -> str:
@@ -70,6 +91,10 @@ def ends(*features: str) -> Callable[[xr.Dataset], str]:
         finite = arm.finite.values.astype(bool)
         norms = arm.feature_norms.isel(time=-1).transpose("seed", "feature")[finite]
         lost = "" if finite.all() else f"; {int((~finite).sum())} of {finite.size} diverged"
-        return "; ".join(spread(norms.sel(feature=name)) for name in features) + lost if finite.any() else "all diverged"
+        return (
+            "; ".join(spread(norms.sel(feature=name)) for name in features) + lost
+            if finite.any()
+            else "all diverged"
+        )
 
     return tell

@@ -17,16 +17,38 @@ from cldyn.experiment import Experiment, Problem, Training
 from cldyn.lanes import forecast, sweep
 
 # Both failures in one population: an easy irrelevant feature (agreement .81) before a hard class (.7225) in two dimensions.
-MODEL = FeatureModel(d=20, irrelevant_strength=(2.0,), subclass_mean=0.0, class_keep=0.85, irrelevant_keep=(0.9,), noise_keep=0.1)
-SETTING = Experiment(Problem(MODEL, bias=False, population=True, precision="float64"), Training("joint", embed_dim=2, learning_rate=0.02))
+MODEL = FeatureModel(
+    d=20,
+    irrelevant_strength=(2.0,),
+    subclass_mean=0.0,
+    class_keep=0.85,
+    irrelevant_keep=(0.9,),
+    noise_keep=0.1,
+)
+SETTING = Experiment(
+    Problem(MODEL, bias=False, population=True, precision="float64"),
+    Training("joint", embed_dim=2, learning_rate=0.02),
+)
 SHARES = (0.0, 0.04, 0.08, 0.14, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 1.0)
 STEPS = [0, 1000, 5000, 20_000, 40_000]
 
 # The settings of the other claims, with the joint loss.
-COLLAPSE = Experiment(replace(class_collapse.PAPER.problem, test_size=4000), replace(class_collapse.PAPER.training, loss="joint"))
-WIDTH = replace(suppression_width.SETTING, training=replace(suppression_width.SETTING.training, loss="joint"))
+COLLAPSE = Experiment(
+    replace(class_collapse.PAPER.problem, test_size=4000),
+    replace(class_collapse.PAPER.training, loss="joint"),
+)
+WIDTH = replace(
+    suppression_width.SETTING, training=replace(suppression_width.SETTING.training, loss="joint")
+)
 AUGMENTATION = Experiment(
-    Problem(FeatureModel(d=4000, subclass_mean=0.0, noise=16.0, noise_keep=1.0), n=64, m=1, bias=False, test_size=4000, precision="float64"),
+    Problem(
+        FeatureModel(d=4000, subclass_mean=0.0, noise=16.0, noise_keep=1.0),
+        n=64,
+        m=1,
+        bias=False,
+        test_size=4000,
+        precision="float64",
+    ),
     Training("joint", learning_rate=0.018, embed_dim=64),
 )
 FEW_SHARES = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
@@ -39,9 +61,17 @@ def study() -> Study:
     """Run every setting of the claim."""
     main = sweep(SETTING, [{"beta": SHARES}, {"seed": range(8)}], STEPS, measure=("feature_norms",))
     samples, known = in_samples()
-    rows = _population(main) + _collapse(samples["collapse"], known["collapse"]) + _width(samples["width"], known["width"])
+    rows = (
+        _population(main)
+        + _collapse(samples["collapse"], known["collapse"])
+        + _width(samples["width"], known["width"])
+    )
     arms = train_arms(stochastic_arms(), ARM_SEEDS, ARM_TIMES)
-    rows += _augmentation(samples["augmentation"], known["augmentation"]) + _mean_without_bias() + _stochastic(arms)
+    rows += (
+        _augmentation(samples["augmentation"], known["augmentation"])
+        + _mean_without_bias()
+        + _stochastic(arms)
+    )
     return Study(rows, {"": main, **samples, "stochastic": arms}, figure(main, samples, known))
 
 
@@ -52,8 +82,12 @@ def stochastic_arms() -> dict[str, Experiment]:
         "population, gradient descent, rate 0.02": setting(base, {"population": True}),
         "stored, gradient descent, rate 0.02": base,
         **sgd_arms(base, (8, 32), (0.02, 0.005)),
-        "population, momentum 0.9, rate 0.002": setting(base, {"population": True}, optimizer="momentum", learning_rate=0.002),
-        "population, Adam, rate 0.01": setting(base, {"population": True}, optimizer="adam", learning_rate=0.01),
+        "population, momentum 0.9, rate 0.002": setting(
+            base, {"population": True}, optimizer="momentum", learning_rate=0.002
+        ),
+        "population, Adam, rate 0.01": setting(
+            base, {"population": True}, optimizer="adam", learning_rate=0.01
+        ),
         "stored, Adam, rate 0.01": setting(base, optimizer="adam", learning_rate=0.01),
     }
 
@@ -61,7 +95,9 @@ def stochastic_arms() -> dict[str, Experiment]:
 def _stochastic(arms: xr.Dataset) -> list[Row]:
     """Fresh data follow the law of the population up to noise that shrinks with the step; nothing tied is left to drift along."""
     law = norms_over_beta(np.array([0.5]))[0]
-    online = arms.sel(arm="SGD, online, b = 32, rate 0.005").feature_norms.isel(time=-1).median("seed")
+    online = (
+        arms.sel(arm="SGD, online, b = 32, rate 0.005").feature_norms.isel(time=-1).median("seed")
+    )
     names = ("class", "subclass")
     return [
         *(close(f"SGD, online, b = 32, rate 0.005, beta = 0.5: |W v_{j + 1}|, median over seeds", float(law[j]), float(online[j]), 0.02)
@@ -86,17 +122,28 @@ def in_samples(seeds: Group = SEEDS) -> tuple[dict[str, xr.Dataset], dict[str, x
 
 def norms_over_beta(shares: np.ndarray) -> np.ndarray:
     """Predicted |W v_j| of the main setting [beta, K]."""
-    return np.asarray(jax.vmap(lambda beta: theory.population_norms(MODEL, "joint", 2, beta=beta, bias=False))(jnp.asarray(shares)))
+    return np.asarray(
+        jax.vmap(lambda beta: theory.population_norms(MODEL, "joint", 2, beta=beta, bias=False))(
+            jnp.asarray(shares)
+        )
+    )
 
 
-def figure(main: xr.Dataset, samples: dict[str, xr.Dataset], known: dict[str, xr.Dataset]) -> plots.Figure:
+def figure(
+    main: xr.Dataset, samples: dict[str, xr.Dataset], known: dict[str, xr.Dataset]
+) -> plots.Figure:
     """The picture of the claim."""
     shares = np.linspace(0, 1, 1001)
     threshold = float(theory.joint_threshold(MODEL, 2, bias=False))
     chosen = {"collapse": 3, "width": 4, "augmentation": 64}
     ends = {name: samples[name].isel(step=-1).sel(embed_dim=p) for name, p in chosen.items()}
-    limits = {name: known[name].sel(embed_dim=p).feature_norms.median("seed") for name, p in chosen.items()}
-    return plots.joint_loss(main.isel(step=-1), (shares, norms_over_beta(shares)), threshold, ends, limits)
+    limits = {
+        name: known[name].sel(embed_dim=p).feature_norms.median("seed")
+        for name, p in chosen.items()
+    }
+    return plots.joint_loss(
+        main.isel(step=-1), (shares, norms_over_beta(shares)), threshold, ends, limits
+    )
 
 
 def _norm(dataset: xr.Dataset, feature: str, **at: float) -> xr.DataArray:
@@ -111,18 +158,36 @@ def _inner(shares: tuple[float, ...]) -> list[float]:
 def _population(main: xr.Dataset) -> list[Row]:
     """The threshold of the class, and the square root law of the subclass."""
     threshold = float(theory.joint_threshold(MODEL, 2, bias=False))
-    below, between = ([beta for beta in SHARES if low <= beta < high] for low, high in ((0, threshold), (threshold, 1)))
+    below, between = (
+        [beta for beta in SHARES if low <= beta < high]
+        for low, high in ((0, threshold), (threshold, 1))
+    )
     end = main.feature_norms.isel(step=-1).transpose("seed", "beta", "feature").values
     law = np.sqrt(1 - main.beta) * _norm(main, "subclass", beta=0.0).drop_vars("beta")
     apart = float(np.abs(end - norms_over_beta(np.array(SHARES))).max())
     off = np.abs(_norm(main, "subclass") - law).isel(beta=slice(None, -1))
     name = f"population, p = 2, class learned above beta = {threshold:.3f}"
     return [
-        at_most(f"{name}: |W v_1| trained below it, largest of {len(below)} beta", 0.01, float(_norm(main, "class").sel(beta=below).max())),
-        at_least(f"{name}: |W v_1| trained above it, least of {len(between)} beta", 0.84, float(_norm(main, "class").sel(beta=between).min())),
-        at_most(f"{name}: |W v_2| trained against sqrt(1 - beta) of that at beta = 0, largest difference for beta < 1", 1e-3,
-                float(off.max())),
-        at_most(f"{name}: |W v_2| trained at beta = 1, largest", 0.01, float(_norm(main, "subclass", beta=1.0).max())),
+        at_most(
+            f"{name}: |W v_1| trained below it, largest of {len(below)} beta",
+            0.01,
+            float(_norm(main, "class").sel(beta=below).max()),
+        ),
+        at_least(
+            f"{name}: |W v_1| trained above it, least of {len(between)} beta",
+            0.84,
+            float(_norm(main, "class").sel(beta=between).min()),
+        ),
+        at_most(
+            f"{name}: |W v_2| trained against sqrt(1 - beta) of that at beta = 0, largest difference for beta < 1",
+            1e-3,
+            float(off.max()),
+        ),
+        at_most(
+            f"{name}: |W v_2| trained at beta = 1, largest",
+            0.01,
+            float(_norm(main, "subclass", beta=1.0).max()),
+        ),
         at_most(f"{name}: all norms trained against predicted, largest difference", 1e-3, apart),
     ]
 
@@ -134,12 +199,30 @@ def _collapse(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
     error = np.abs(_norm(dataset, "subclass") / law - 1).sel(beta=inner)
     accuracy = dataset.subclass_accuracy.isel(step=-1)
     return [
-        at_most("collapse setting: |W v_2| trained over sqrt(1 - beta) of its limit at beta = 0, off 1 by at most, 0 < beta < 1", 0.03,
-                float(error.max())),
-        at_most("collapse setting: |W v_2| trained at beta = 1, largest", 0.01, float(_norm(dataset, "subclass", beta=1.0).max())),
-        at_least("collapse setting: |W v_1| trained, least over beta", 0.98, float(_norm(dataset, "class").min())),
-        at_least("collapse setting: probe accuracy of the subclass, beta < 1, least", 0.99, float(accuracy.sel(beta=[0.0, *inner]).min())),
-        found("collapse setting: probe accuracy of the subclass at beta = 1, median over seeds", f"{float(accuracy.sel(beta=1.0).median()):.3f}"),
+        at_most(
+            "collapse setting: |W v_2| trained over sqrt(1 - beta) of its limit at beta = 0, off 1 by at most, 0 < beta < 1",
+            0.03,
+            float(error.max()),
+        ),
+        at_most(
+            "collapse setting: |W v_2| trained at beta = 1, largest",
+            0.01,
+            float(_norm(dataset, "subclass", beta=1.0).max()),
+        ),
+        at_least(
+            "collapse setting: |W v_1| trained, least over beta",
+            0.98,
+            float(_norm(dataset, "class").min()),
+        ),
+        at_least(
+            "collapse setting: probe accuracy of the subclass, beta < 1, least",
+            0.99,
+            float(accuracy.sel(beta=[0.0, *inner]).min()),
+        ),
+        found(
+            "collapse setting: probe accuracy of the subclass at beta = 1, median over seeds",
+            f"{float(accuracy.sel(beta=1.0).median()):.3f}",
+        ),
     ]
 
 
@@ -149,18 +232,40 @@ def _width(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
     name = "width setting (four irrelevant features of strength 2)"
     law = np.sqrt(1 - dataset.beta) * _norm(known, "subclass", beta=0.0, embed_dim=7)
     wide = np.abs(_norm(dataset, "subclass", embed_dim=7) / law - 1).sel(beta=inner)
-    six = known.feature_norms.sel(feature="subclass", embed_dim=6, beta=0.5).median(), _norm(dataset, "subclass", embed_dim=6, beta=0.5).median()
+    six = (
+        known.feature_norms.sel(feature="subclass", embed_dim=6, beta=0.5).median(),
+        _norm(dataset, "subclass", embed_dim=6, beta=0.5).median(),
+    )
     accuracy = dataset.class_accuracy.isel(step=-1).sel(embed_dim=4)
     learned = _norm(dataset, "class", embed_dim=4).sel(beta=[*inner, 1.0])
     return [
-        at_most(f"{name}: |W v_1| trained at p = 4, beta = 0, largest", 0.01, float(_norm(dataset, "class", embed_dim=4, beta=0.0).max())),
-        at_least(f"{name}: |W v_1| trained at p = 4, beta >= 0.1, least", 0.98, float(learned.min())),
-        at_most(f"{name}: probe accuracy of the class at p = 4, beta = 0, median", 0.55, float(accuracy.sel(beta=0.0).median())),
-        at_least(f"{name}: probe accuracy of the class at p = 4, beta >= 0.1, least", 0.99, float(accuracy.sel(beta=[*inner, 1.0]).min())),
-        at_most(f"{name}: |W v_2| trained at p = 7 over sqrt(1 - beta) of its limit at beta = 0, off 1 by at most, 0 < beta < 1", 0.03,
-                float(wide.max())),
-        found(f"{name}: |W v_2| at p = 6, beta = 0.5, where the minimum norm spends a dimension on the constant",
-              f"{float(six[1]):.3f} trained, {float(six[0]):.3f} minimum norm"),
+        at_most(
+            f"{name}: |W v_1| trained at p = 4, beta = 0, largest",
+            0.01,
+            float(_norm(dataset, "class", embed_dim=4, beta=0.0).max()),
+        ),
+        at_least(
+            f"{name}: |W v_1| trained at p = 4, beta >= 0.1, least", 0.98, float(learned.min())
+        ),
+        at_most(
+            f"{name}: probe accuracy of the class at p = 4, beta = 0, median",
+            0.55,
+            float(accuracy.sel(beta=0.0).median()),
+        ),
+        at_least(
+            f"{name}: probe accuracy of the class at p = 4, beta >= 0.1, least",
+            0.99,
+            float(accuracy.sel(beta=[*inner, 1.0]).min()),
+        ),
+        at_most(
+            f"{name}: |W v_2| trained at p = 7 over sqrt(1 - beta) of its limit at beta = 0, off 1 by at most, 0 < beta < 1",
+            0.03,
+            float(wide.max()),
+        ),
+        found(
+            f"{name}: |W v_2| at p = 6, beta = 0.5, where the minimum norm spends a dimension on the constant",
+            f"{float(six[1]):.3f} trained, {float(six[0]):.3f} minimum norm",
+        ),
     ]
 
 
@@ -173,7 +278,14 @@ def _augmentation(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
         for feature, predicted in (("class", closed), ("subclass", closed * np.sqrt(1 - beta))):
             for what, source in (("minimum norm", known), ("trained", dataset)):
                 measured = float(_norm(source, feature, beta=beta).median())
-                rows.append(close(f"{name}: {feature} norm, beta = {beta}, {what}, median over seeds", predicted, measured, 0.05))
+                rows.append(
+                    close(
+                        f"{name}: {feature} norm, beta = {beta}, {what}, median over seeds",
+                        predicted,
+                        measured,
+                        0.05,
+                    )
+                )
     accuracy = dataset.class_accuracy.isel(step=-1).median("seed").squeeze()
     text = f"{float(accuracy.min()):.3f} to {float(accuracy.max()):.3f}"
     return [*rows, found(f"{name}: probe accuracy of the class over beta, median over seeds", text)]
@@ -183,10 +295,17 @@ def _mean_without_bias() -> list[Row]:
     """Without a bias a mean is no constant, and the square root law is not a law."""
     model = FeatureModel(d=3, noise=0.0)
     problem = Problem(model, bias=False, population=True, precision="float64")
-    known = forecast(Experiment(problem, Training("joint", embed_dim=2)), [{"beta": (0.0, 0.9)}], critical=False)
+    known = forecast(
+        Experiment(problem, Training("joint", embed_dim=2)), [{"beta": (0.0, 0.9)}], critical=False
+    )
     norms = known.feature_norms.sel(feature="subclass")
     ratio = float(norms.sel(beta=0.9) / (np.sqrt(0.1) * norms.sel(beta=0.0)))
-    return [found("subclass mean 1 without a bias, beta = 0.9: |W v_2| over what sqrt(1 - beta) would make it", f"{ratio:.3g}")]
+    return [
+        found(
+            "subclass mean 1 without a bias, beta = 0.9: |W v_2| over what sqrt(1 - beta) would make it",
+            f"{ratio:.3g}",
+        )
+    ]
 
 
 CLAIM = Claim(

@@ -29,7 +29,9 @@ STEPS = [0, 100, 1000, 5000, 20_000, 150_000]
 OTHERS = {
     "rows outnumber dimensions (n m = 200, d = 60)": FeatureModel(d=60),
     "basis noise, colliding (n m = 200, d = 1000)": FeatureModel(noise_kind="basis"),
-    "basis noise, distinct directions (n m = 200, d = 1000)": FeatureModel(noise_kind="distinct_basis"),
+    "basis noise, distinct directions (n m = 200, d = 1000)": FeatureModel(
+        noise_kind="distinct_basis"
+    ),
 }
 # One sweep over settings of the closed form of |W v_2|.
 SETTINGS = {
@@ -62,7 +64,10 @@ def family(problem: Problem, seeds: Sequence[int] = SEEDS["data_seed"]) -> xr.Da
     """
     with numerics(problem.precision):
         values = jax.device_get(_members(problem, np.array(seeds), jnp.array(SIZES)))
-    arrays = {name: (("seed", "size" if name != "unseen" else "input"), value) for name, value in values.items()}
+    arrays = {
+        name: (("seed", "size" if name != "unseen" else "input"), value)
+        for name, value in values.items()
+    }
     return xr.Dataset(arrays, coords={"size": list(SIZES), "seed": list(seeds)})
 
 
@@ -73,11 +78,16 @@ def _members(problem: Problem, seeds: Array, sizes: Array) -> dict[str, Array]:
         views = sample(jax.random.key(seed), model, problem.n, problem.m)
         rows = moments.append_one(views.x, problem.bias).reshape(problem.n * problem.m, -1)
         frame = moments.frame(views, problem.bias)
-        least = theory.frame_minimizer(frame.second, frame.class_factor, 3, decays=False) @ frame.basis.T
+        least = (
+            theory.frame_minimizer(frame.second, frame.class_factor, 3, decays=False)
+            @ frame.basis.T
+        )
         subclass = jnp.eye(rows.shape[1])[1]
         apart = theory.unseen(frame.basis, frame.second, subclass)
         weights = losses.pair_weights(views.label, problem.m, "scl")
-        member = jnp.repeat(membership(views.subclass, views.subclasses, rows.dtype), problem.m, axis=1)
+        member = jnp.repeat(
+            membership(views.subclass, views.subclasses, rows.dtype), problem.m, axis=1
+        )
 
         def measure(size: Array) -> dict[str, Array]:
             w = least + size * jnp.outer(jnp.eye(3)[2], apart)
@@ -95,7 +105,10 @@ def _members(problem: Problem, seeds: Array, sizes: Array) -> dict[str, Array]:
 
 def expected_gap(members: xr.Dataset) -> xr.DataArray:
     """Test subclass gap along the family: 2 phi_2 sqrt(|W v_2|^2 + s^2 |v_perp|^4), from that of the minimum-norm W alone [seed, size]."""
-    return np.sqrt(members.subclass_gap.sel(size=0) ** 2 + (_gap_of(1.0) * members["size"] * (members.unseen**2).sum("input")) ** 2)
+    return np.sqrt(
+        members.subclass_gap.sel(size=0) ** 2
+        + (_gap_of(1.0) * members["size"] * (members.unseen**2).sum("input")) ** 2
+    )
 
 
 def kept_gap(members: xr.Dataset) -> xr.DataArray:
@@ -103,7 +116,13 @@ def kept_gap(members: xr.Dataset) -> xr.DataArray:
     unit = replace(TRAINED.training, init_scale=1.0)
     norms = []
     for seed, apart in zip(members.seed.values, members.unseen.values, strict=True):
-        start = run(Experiment(replace(TRAINED.problem, data_seed=int(seed)), replace(unit, seed=int(seed))), [0], measure=()).weights
+        start = run(
+            Experiment(
+                replace(TRAINED.problem, data_seed=int(seed)), replace(unit, seed=int(seed))
+            ),
+            [0],
+            measure=(),
+        ).weights
         norms.append(np.linalg.norm(start @ apart))
     scale = xr.DataArray(list(SCALES["init_scale"]), [("init_scale", list(SCALES["init_scale"]))])
     return scale * _gap_of(xr.DataArray(norms, dims="seed"))
@@ -115,17 +134,47 @@ def _gap_of(norm: xr.DataArray | float) -> xr.DataArray | float:
 
 def _family(members: xr.Dataset) -> list[Row]:
     loss, gap = members.loss, members.subclass_gap
-    excess = (members.norm**2 - members.norm.sel(size=0) ** 2) / (members["size"] ** 2 * (members.unseen**2).sum("input"))
+    excess = (members.norm**2 - members.norm.sel(size=0) ** 2) / (
+        members["size"] ** 2 * (members.unseen**2).sum("input")
+    )
     error = np.abs(gap / expected_gap(members) - 1)
     return [
-        at_most("W + s z v_perp^T, s = 0 .. 1000: training loss above that at s = 0, largest", 1e-10, float(np.abs(loss - loss.sel(size=0)).max())),
-        close("its training loss, which is minus the number of classes", -2.0, float(loss.median()), 1e-9),
-        at_most("its subclass gap on the training rows, largest", 1e-10, float(members.train_subclass_gap.max())),
-        at_most("its test subclass gap against 2 phi_2 sqrt(|W v_2|^2 + s^2 |v_perp|^4), relative error, largest", 1e-10, float(error.max())),
-        at_least("its test subclass gap at s = 1000, least of the seeds, above the class gap", 2.0, float(gap.sel(size=SIZES[-1]).min())),
-        at_most("its test subclass gap at s = 0, the member of least norm, largest of the seeds", 0.01, float(gap.sel(size=0).max())),
-        at_most("its |W|^2 above that at s = 0, over s^2 |v_perp|^2, off 1 by at most (so s = 0 has the least norm)", 1e-8,
-                float(np.abs(excess.sel(size=list(SIZES[1:])) - 1).max())),
+        at_most(
+            "W + s z v_perp^T, s = 0 .. 1000: training loss above that at s = 0, largest",
+            1e-10,
+            float(np.abs(loss - loss.sel(size=0)).max()),
+        ),
+        close(
+            "its training loss, which is minus the number of classes",
+            -2.0,
+            float(loss.median()),
+            1e-9,
+        ),
+        at_most(
+            "its subclass gap on the training rows, largest",
+            1e-10,
+            float(members.train_subclass_gap.max()),
+        ),
+        at_most(
+            "its test subclass gap against 2 phi_2 sqrt(|W v_2|^2 + s^2 |v_perp|^4), relative error, largest",
+            1e-10,
+            float(error.max()),
+        ),
+        at_least(
+            "its test subclass gap at s = 1000, least of the seeds, above the class gap",
+            2.0,
+            float(gap.sel(size=SIZES[-1]).min()),
+        ),
+        at_most(
+            "its test subclass gap at s = 0, the member of least norm, largest of the seeds",
+            0.01,
+            float(gap.sel(size=0).max()),
+        ),
+        at_most(
+            "its |W|^2 above that at s = 0, over s^2 |v_perp|^2, off 1 by at most (so s = 0 has the least norm)",
+            1e-8,
+            float(np.abs(excess.sel(size=list(SIZES[1:])) - 1).max()),
+        ),
     ]
 
 
@@ -137,7 +186,11 @@ def _void() -> list[Row]:
         apart = float(np.sqrt((members.unseen**2).sum("input")).max())
         gap = members.subclass_gap
         spread = f"test subclass gap at s = 1: {float(gap.sel(size=1.0).median()):.3g}, at s = 0: {float(gap.sel(size=0).median()):.3g}"
-        verdict = "void: the rows span v_2 and every minimizer has one gap" if apart < 1e-10 else "applies"
+        verdict = (
+            "void: the rows span v_2 and every minimizer has one gap"
+            if apart < 1e-10
+            else "applies"
+        )
         rows.append(found(f"claim 1 with {name}: |v_perp| = {apart:.2g}; {spread}", verdict))
     return rows
 
@@ -152,10 +205,27 @@ def _minimum_norm() -> tuple[list[Row], xr.Dataset]:
         model = FeatureModel(**numbers)
         predicted = float(theory.collapsed_norm(model, PAPER.problem.n, PAPER.problem.m))
         name = ", ".join(f"{field} {value:g}" for field, value in numbers.items())
-        rows.append(close(f"minimum norm, |W v_2|, median over seeds: {name}", predicted, float(norms[i]), 0.1))
-    partial_keep = forecast(PAPER, [{"class_keep": (0.5, 0.9)}, SEEDS], critical=False).feature_norms.sel(feature="subclass").median("seed")
-    text = ", ".join(f"{float(value):.3g} at class_keep {keep}" for keep, value in zip((0.5, 0.9), partial_keep, strict=True))
-    return [*rows, found("minimum norm, |W v_2|, median over seeds, where views do not always keep the class", text)], known
+        rows.append(
+            close(
+                f"minimum norm, |W v_2|, median over seeds: {name}", predicted, float(norms[i]), 0.1
+            )
+        )
+    partial_keep = (
+        forecast(PAPER, [{"class_keep": (0.5, 0.9)}, SEEDS], critical=False)
+        .feature_norms.sel(feature="subclass")
+        .median("seed")
+    )
+    text = ", ".join(
+        f"{float(value):.3g} at class_keep {keep}"
+        for keep, value in zip((0.5, 0.9), partial_keep, strict=True)
+    )
+    return [
+        *rows,
+        found(
+            "minimum norm, |W v_2|, median over seeds, where views do not always keep the class",
+            text,
+        ),
+    ], known
 
 
 def _trained(main: xr.Dataset, members: xr.Dataset) -> list[Row]:
@@ -165,9 +235,16 @@ def _trained(main: xr.Dataset, members: xr.Dataset) -> list[Row]:
     largest = end.subclass_gap.sel(init_scale=SCALES["init_scale"][-1])
     text = f"{float(largest.median()):.3g} ({float(largest.min()):.3g} to {float(largest.max()):.3g}), the class gap being 2"
     return [
-        at_most(f"trained from init_scale 1e-4 .. 0.5: distance to the minimum norm on the range of the data, step {STEPS[-1]}, largest", 1e-6,
-                float(end.distance.where(main.finite_steps == STEPS[-1], np.inf).max())),
-        at_most("test subclass gap less 2 phi_2 |W_0 v_perp|, over the gap of the minimum norm, largest of these lanes", 1.0, float(off.max())),
+        at_most(
+            f"trained from init_scale 1e-4 .. 0.5: distance to the minimum norm on the range of the data, step {STEPS[-1]}, largest",
+            1e-6,
+            float(end.distance.where(main.finite_steps == STEPS[-1], np.inf).max()),
+        ),
+        at_most(
+            "test subclass gap less 2 phi_2 |W_0 v_perp|, over the gap of the minimum norm, largest of these lanes",
+            1.0,
+            float(off.max()),
+        ),
         found("test subclass gap trained from init_scale 0.5, median and range over seeds", text),
     ]
 

@@ -30,16 +30,32 @@ def study(experiment: Experiment, steps: int, seeds: int) -> Study:
 def _rows(measured: xr.Dataset, known: xr.Dataset) -> list[Row]:
     curves = measured.feature_norms.transpose("feature", "seed", "step")
     timed, last = phases(measured.step, curves), int(measured.step[-1])
-    rows = [found("seeds that stayed finite", f"{int((measured.finite_steps == last).sum())} of {measured.sizes['seed']}")]
+    rows = [
+        found(
+            "seeds that stayed finite",
+            f"{int((measured.finite_steps == last).sum())} of {measured.sizes['seed']}",
+        )
+    ]
     for j, name in enumerate(measured.feature.values.tolist()):
         predicted = known.sel(feature=name)
         bound = _told(known.peak_bound, "<= ") if name == "subclass" else ""
         rows += [
-            found(f"{name}: step at which |W v| reaches 0.1", _told(timed.learned[j]), _told(predicted.learning_step)),
+            found(
+                f"{name}: step at which |W v| reaches 0.1",
+                _told(timed.learned[j]),
+                _told(predicted.learning_step),
+            ),
             found(f"{name}: largest |W v|", _told(timed.peak[j]), bound),
-            found(f"{name}: |W v| after {last} steps; predicted is the minimum-norm limit", _told(curves[j, :, -1]), _told(predicted.feature_norms)),
+            found(
+                f"{name}: |W v| after {last} steps; predicted is the minimum-norm limit",
+                _told(curves[j, :, -1]),
+                _told(predicted.feature_norms),
+            ),
         ]
-    return [*rows, found(f"excess loss after {last} steps", _told(measured.excess_loss.isel(step=-1)))]
+    return [
+        *rows,
+        found(f"excess loss after {last} steps", _told(measured.excess_loss.isel(step=-1))),
+    ]
 
 
 def _told(values: xr.DataArray | np.ndarray, mark: str = "") -> str:
@@ -48,10 +64,19 @@ def _told(values: xr.DataArray | np.ndarray, mark: str = "") -> str:
     there = np.isfinite(values)
     if not there.any():
         return ""
-    return mark + spread(values[there]) + ("" if there.all() else f", {there.sum()} of {there.size} seeds")
+    return (
+        mark
+        + spread(values[there])
+        + ("" if there.all() else f", {there.sum()} of {there.size} seeds")
+    )
 
 
 def _figure(measured: xr.Dataset) -> plots.Figure:
     finite = measured.finite_steps == measured.step[-1]
-    lanes = measured[["feature_norms"]].assign(finite=finite).rename(step="time").expand_dims(arm=[f"{finite.size} seeds"])
+    lanes = (
+        measured[["feature_norms"]]
+        .assign(finite=finite)
+        .rename(step="time")
+        .expand_dims(arm=[f"{finite.size} seeds"])
+    )
     return plots.arms(lanes, columns=1)

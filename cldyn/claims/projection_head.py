@@ -21,7 +21,12 @@ MEASURES = ("feature_norms", "first_layer_norms", "imbalance", "distance")
 # Four irrelevant features fill four dimensions: what is left of the class, with and without a head.
 STRENGTHS = {"irrelevant_strength": [1.05, 1.2, 1.5, 2.0]}
 CROWDED = Experiment(
-    Problem(FeatureModel(d=7, irrelevant_strength=(2.0,) * 4, subclass_mean=0.0, noise=0.0), bias=False, population=True, precision="float64"),
+    Problem(
+        FeatureModel(d=7, irrelevant_strength=(2.0,) * 4, subclass_mean=0.0, noise=0.0),
+        bias=False,
+        population=True,
+        precision="float64",
+    ),
     Training("ucl", embed_dim=4, learning_rate=0.01),
 )
 # Moments and start commute (p = D): every mode is by itself.
@@ -50,13 +55,21 @@ def study() -> Study:
     drift_rows, drift = _drift()
     collapse_rows, collapse = _collapse()
     rows = _modes(modes) + _random(random) + drift_rows + _crowded(crowded) + collapse_rows
-    trajectories = {"": crowded, "modes": modes, "random": random, "drift": drift, "collapse": collapse}
+    trajectories = {
+        "": crowded,
+        "modes": modes,
+        "random": random,
+        "drift": drift,
+        "collapse": collapse,
+    }
     return Study(rows, trajectories, figure(modes, random, crowded))
 
 
 def figure(modes: xr.Dataset, random: xr.Dataset, crowded: xr.Dataset) -> plots.Figure:
     """The picture of the claim."""
-    return plots.projection_head(modes, random, crowded.isel(step=-1), escapes(), left_behind(crowded))
+    return plots.projection_head(
+        modes, random, crowded.isel(step=-1), escapes(), left_behind(crowded)
+    )
 
 
 def at_depth(experiment: Experiment, depth: int) -> Experiment:
@@ -70,13 +83,21 @@ def escapes() -> dict[tuple[int, str], float]:
     model: FeatureModel = MODES.problem.data  # type: ignore[assignment]
     shared = np.asarray(model.keeps() ** 2 * model.variances())
     names = ("class", "subclass", "irrelevant_1")
-    return {(depth, name): float(theory.escape_time(SCALE, c, depth)) for depth in DEPTHS[1:] for name, c in zip(names, shared, strict=True)}
+    return {
+        (depth, name): float(theory.escape_time(SCALE, c, depth))
+        for depth in DEPTHS[1:]
+        for name, c in zip(names, shared, strict=True)
+    }
 
 
 def left_behind(crowded: xr.Dataset) -> xr.DataArray:
     """Predicted order of |W_1 v_1| of the crowded setting [depth, strength], from where the first layer starts."""
     start = crowded.first_layer_norms.isel(step=0).sel(feature="class").median("seed")
-    order = theory.left_behind(jnp.asarray(start.transpose("depth", ...).values), 1.0, jnp.array(STRENGTHS["irrelevant_strength"]))
+    order = theory.left_behind(
+        jnp.asarray(start.transpose("depth", ...).values),
+        1.0,
+        jnp.array(STRENGTHS["irrelevant_strength"]),
+    )
     return start.copy(data=np.asarray(order))
 
 
@@ -87,7 +108,9 @@ def commuting() -> xr.Dataset:
 
 def crowd(seeds: int = 16) -> xr.Dataset:
     """The class and four stronger features in four dimensions, at every depth."""
-    crowded = _by_depth(CROWDED, [STRENGTHS, {"seed": range(seeds)}], [0, 100, 1000, 20_000, 40_000])
+    crowded = _by_depth(
+        CROWDED, [STRENGTHS, {"seed": range(seeds)}], [0, 100, 1000, 20_000, 40_000]
+    )
     return crowded.assign_coords(STRENGTHS)  # one number stands for four
 
 
@@ -102,7 +125,9 @@ def random_models(count: int = 64) -> xr.Dataset:
         )
     } | {"seed": list(range(count))}  # fmt: skip
     training = replace(MIXED.training, depth=2, optimizer="flow", learning_rate=0.01)
-    return sweep(replace(MIXED, training=training), [numbers], [0, 300, 1000, 5000], measure=MEASURES)
+    return sweep(
+        replace(MIXED, training=training), [numbers], [0, 300, 1000, 5000], measure=MEASURES
+    )
 
 
 def _by_depth(experiment: Experiment, axes: list[Group], steps: list[int]) -> xr.Dataset:
@@ -113,7 +138,13 @@ def _by_depth(experiment: Experiment, axes: list[Group], steps: list[int]) -> xr
 def _modes(modes: xr.Dataset) -> list[Row]:
     """Every mode of balanced layers is a power of the end-to-end one, and escapes when predicted."""
     error = np.abs(modes.first_layer_norms / modes.feature_norms ** (1 / modes.depth) - 1).max()
-    rows = [at_most("commuting moments: |W_1 v_j| against |W v_j|^(1/L), all times and L = 1 .. 3, relative error, largest", 1e-6, float(error))]
+    rows = [
+        at_most(
+            "commuting moments: |W_1 v_j| against |W v_j|^(1/L), all times and L = 1 .. 3, relative error, largest",
+            1e-6,
+            float(error),
+        )
+    ]
     time = modes.step.values * MODES.training.learning_rate
     for (depth, feature), predicted in escapes().items():
         curve = modes.feature_norms.sel(depth=depth, feature=feature, seed=0).values
@@ -128,9 +159,16 @@ def _modes(modes: xr.Dataset) -> list[Row]:
 def _random(random: xr.Dataset) -> list[Row]:
     trained = random.first_layer_norms / random.feature_norms ** (1 / 2)
     return [
-        at_least("random models with means, L = 2, flow: share of lanes that stayed finite", 1.0,
-                 float((random.finite_steps == random.step[-1]).mean())),
-        at_most("the same: |W_1 v_j| over |W v_j|^(1/2), largest at any time", 1 + 1e-6, float(trained.max())),
+        at_least(
+            "random models with means, L = 2, flow: share of lanes that stayed finite",
+            1.0,
+            float((random.finite_steps == random.step[-1]).mean()),
+        ),
+        at_most(
+            "the same: |W_1 v_j| over |W v_j|^(1/2), largest at any time",
+            1 + 1e-6,
+            float(trained.max()),
+        ),
     ]
 
 
@@ -142,14 +180,27 @@ def _drift() -> tuple[list[Row], xr.Dataset]:
     dataset = sweep(MIXED, axes, steps, measure=MEASURES)
     flow = sweep(replace(MIXED, training=replace(MIXED.training, optimizer="flow")), [{"learning_rate": (0.01,)}, {"seed": range(8)}], [0, 6000],
                  measure=MEASURES)  # fmt: skip
-    drift = [dataset.imbalance.sel(learning_rate=rate, step=round(60 / rate)).values for rate in rates]
+    drift = [
+        dataset.imbalance.sel(learning_rate=rate, step=round(60 / rate)).values for rate in rates
+    ]
     name = "L = 3, noncommuting: imbalance of gradient descent at flow time 60"
     rows = [
-        within(f"{name}, step {rate:g} over step {rate / 2:g}, median over seeds", 1.9, 2.1, float(np.median(wide / narrow)))
+        within(
+            f"{name}, step {rate:g} over step {rate / 2:g}, median over seeds",
+            1.9,
+            2.1,
+            float(np.median(wide / narrow)),
+        )
         for rate, wide, narrow in zip(rates, drift[:-1], drift[1:], strict=False)
     ]
-    rows.append(found(f"{name}, step {rates[0]:g}, median over seeds", f"{np.median(drift[0]):.2g}"))
-    rows.append(at_most("the same by Runge-Kutta flow, step 0.01, largest", 1e-6, float(flow.imbalance.max())))
+    rows.append(
+        found(f"{name}, step {rates[0]:g}, median over seeds", f"{np.median(drift[0]):.2g}")
+    )
+    rows.append(
+        at_most(
+            "the same by Runge-Kutta flow, step 0.01, largest", 1e-6, float(flow.imbalance.max())
+        )
+    )
     return rows, dataset
 
 
@@ -158,12 +209,23 @@ def _crowded(crowded: xr.Dataset) -> list[Row]:
     end = crowded.isel(step=-1).sel(feature="class").median("seed")
     predicted = left_behind(crowded)
     off = np.exp(np.abs(np.log(end.first_layer_norms / predicted)))
-    rows = [at_most("crowded out, p = 4: |W_1 v_1| left over start^(1 - phi_1^2/phi_k^2) or its inverse, L = 1 .. 3, largest", 3.0, float(off.max()))]
+    rows = [
+        at_most(
+            "crowded out, p = 4: |W_1 v_1| left over start^(1 - phi_1^2/phi_k^2) or its inverse, L = 1 .. 3, largest",
+            3.0,
+            float(off.max()),
+        )
+    ]
     for strength in STRENGTHS["irrelevant_strength"]:
         at = end.sel(irrelevant_strength=strength)
         for name, norms in (("|W v_1|", at.feature_norms), ("|W_1 v_1|", at.first_layer_norms)):
             text = " / ".join(f"{float(value):.3f}" for value in norms)
-            rows.append(found(f"crowded out, irrelevant strength {strength:g}: {name} left, L = 1 / 2 / 3 from one end-to-end scale {SCALE:g}", text))
+            rows.append(
+                found(
+                    f"crowded out, irrelevant strength {strength:g}: {name} left, L = 1 / 2 / 3 from one end-to-end scale {SCALE:g}",
+                    text,
+                )
+            )
     return rows
 
 

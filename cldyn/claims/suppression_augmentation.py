@@ -16,18 +16,29 @@ from cldyn.lanes import forecast, sweep
 N = 64
 MODEL = FeatureModel(d=2000, subclass_mean=0.0)
 SETTING = Experiment(
-    Problem(MODEL, n=N, m=4, bias=False, test_size=2000, precision="float64"), Training("ucl", embed_dim=N)
+    Problem(MODEL, n=N, m=4, bias=False, test_size=2000, precision="float64"),
+    Training("ucl", embed_dim=N),
 )
 MEASURES = ("feature_norms", "class_accuracy")
 STEPS, REFERENCE_STEPS = [0, 100, 400], [0, 400, 1000]
 KEEPS = {"noise_keep": (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)}
-ONE_SEED, SEEDS, MORE_SEEDS = ({"seed": range(count), "data_seed": range(count)} for count in (1, 2, 12))
+ONE_SEED, SEEDS, MORE_SEEDS = (
+    {"seed": range(count), "data_seed": range(count)} for count in (1, 2, 12)
+)
 # The reference settings: 8 views in 4000 dimensions, and equal views (m = 1 has the moments of any m) at widths up to and above n.
-REFERENCE = replace(SETTING, problem=replace(SETTING.problem, m=8, test_size=4000, data=replace(MODEL, d=4000, noise=32.0)))
+REFERENCE = replace(
+    SETTING,
+    problem=replace(SETTING.problem, m=8, test_size=4000, data=replace(MODEL, d=4000, noise=32.0)),
+)
 REFERENCE_KEEPS = {"noise_keep": (0.0, 0.5, 0.9, 1.0)}
 # Ranges over draws of another implementation, at those values of noise_keep.
 NORM_RANGES = ((0.357, 0.371), (0.111, 0.115), (0.071, 0.075), (0.059, 0.061))
-EQUAL = replace(SETTING, problem=replace(SETTING.problem, m=1, test_size=4000, data=replace(MODEL, d=4000, noise_keep=1.0)))
+EQUAL = replace(
+    SETTING,
+    problem=replace(
+        SETTING.problem, m=1, test_size=4000, data=replace(MODEL, d=4000, noise_keep=1.0)
+    ),
+)
 WIDTHS = {"embed_dim": (2, 4, 16, 48, 64, 80)}
 
 
@@ -39,20 +50,37 @@ def loud(*noise: float) -> Group:
 def study() -> Study:
     """Run every setting of the claim."""
     axes: list[Group] = [loud(2.0, 4.0, 5.7, 8.0, 11.3, 16.0, 22.6, 32.0), KEEPS, ONE_SEED]
-    main, known = sweep(SETTING, axes, STEPS, measure=MEASURES), forecast(SETTING, axes, critical=False)
+    main, known = (
+        sweep(SETTING, axes, STEPS, measure=MEASURES),
+        forecast(SETTING, axes, critical=False),
+    )
     reference_axes: list[Group] = [loud(32.0), REFERENCE_KEEPS, SEEDS]
     reference = sweep(REFERENCE, reference_axes, REFERENCE_STEPS, measure=MEASURES).squeeze("noise")
     limit = forecast(REFERENCE, [*reference_axes[:2], MORE_SEEDS], critical=False).squeeze("noise")
     width_axes: list[Group] = [loud(2.0, 8.0, 16.0, 32.0), WIDTHS, SEEDS]
     widths = sweep(EQUAL, width_axes, STEPS, measure=MEASURES)
-    rows = _exact() + _grid(main, known) + _reference(reference, limit) + _cure(reference) + _widths(widths)
-    return Study(rows, {"": main, "reference": reference, "widths": widths}, figure(main, reference))
+    rows = (
+        _exact()
+        + _grid(main, known)
+        + _reference(reference, limit)
+        + _cure(reference)
+        + _widths(widths)
+    )
+    return Study(
+        rows, {"": main, "reference": reference, "widths": widths}, figure(main, reference)
+    )
 
 
 def figure(main: xr.Dataset, reference: xr.Dataset) -> plots.Figure:
     """The picture of the claim."""
-    noise, keep, line = jnp.geomspace(1.7, 38, 201), jnp.linspace(-0.08, 1.08, 201), jnp.linspace(0, 1, 101)
-    predicted = theory.augmentation_norm(1.0, noise, jnp.clip(keep, 0, 1)[:, None], N, SETTING.problem.m)
+    noise, keep, line = (
+        jnp.geomspace(1.7, 38, 201),
+        jnp.linspace(-0.08, 1.08, 201),
+        jnp.linspace(0, 1, 101),
+    )
+    predicted = theory.augmentation_norm(
+        1.0, noise, jnp.clip(keep, 0, 1)[:, None], N, SETTING.problem.m
+    )
     accuracy = theory.augmentation_accuracy(1.0, 32.0, line, N, 8, 4000)
     norm = theory.augmentation_norm(1.0, 32.0, line, N, 8)
     # Half of the class is lost where sigma^2 (1 + (m - 1) noise_keep) = n m phi^2.
@@ -60,7 +88,9 @@ def figure(main: xr.Dataset, reference: xr.Dataset) -> plots.Figure:
     diagram = np.asarray(noise), np.asarray(keep), np.asarray(predicted)
     lines = np.asarray(line), np.asarray(norm), np.asarray(accuracy)
     edge = np.asarray(boundary), lines[0]
-    return plots.suppression_augmentation(diagram, edge, np.sqrt(N), main.isel(step=-1, seed=0), lines, reference.isel(step=-1))
+    return plots.suppression_augmentation(
+        diagram, edge, np.sqrt(N), main.isel(step=-1, seed=0), lines, reference.isel(step=-1)
+    )
 
 
 def _class(dataset: xr.Dataset) -> xr.DataArray:
@@ -72,22 +102,40 @@ def _exact() -> list[Row]:
     model = replace(MODEL, d=300, noise_kind="distinct_basis")
     experiment = replace(SETTING, problem=replace(SETTING.problem, data=model))
     noise, keep = (2.0, 8.0, 16.0, 32.0), (0.0, 1.0)
-    norms = _class(forecast(experiment, [loud(*noise), {"noise_keep": keep}, ONE_SEED], critical=False)).squeeze("seed").values
+    norms = (
+        _class(forecast(experiment, [loud(*noise), {"noise_keep": keep}, ONE_SEED], critical=False))
+        .squeeze("seed")
+        .values
+    )
     with numerics("float64"):
-        predicted = theory.augmentation_norm(1.0, jnp.array(noise)[:, None], jnp.array(keep), N, SETTING.problem.m)
+        predicted = theory.augmentation_norm(
+            1.0, jnp.array(noise)[:, None], jnp.array(keep), N, SETTING.problem.m
+        )
     name = "orthogonal noise, n = 64, m = 4, noise_keep 0 and 1: |W v_1| of the minimum norm against the closed form, relative error, largest"
     return [at_most(name, 1e-9, float(np.abs(norms / np.asarray(predicted) - 1).max()))]
 
 
 def _grid(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
     error = np.abs(_class(main).isel(step=-1) / _class(known) - 1)
-    cells = f"{error.size} cells of noise 2 .. 32 and noise_keep 0 .. 1, n = p = 64, m = 4, d = 2000"
-    closed = theory.augmentation_norm(1.0, main.noise.values[:, None], main.noise_keep.values, N, SETTING.problem.m)
-    raised = _class(known).transpose("noise", "noise_keep", "seed").squeeze("seed").values / np.asarray(closed)
+    cells = (
+        f"{error.size} cells of noise 2 .. 32 and noise_keep 0 .. 1, n = p = 64, m = 4, d = 2000"
+    )
+    closed = theory.augmentation_norm(
+        1.0, main.noise.values[:, None], main.noise_keep.values, N, SETTING.problem.m
+    )
+    raised = _class(known).transpose("noise", "noise_keep", "seed").squeeze(
+        "seed"
+    ).values / np.asarray(closed)
     return [
-        at_most(f"|W v_1| trained against minimum norm, relative error, largest of {cells}", 0.05, float(error.max())),
-        found("|W v_1| of the minimum norm over the closed form in those cells, since gaussian noise in 2000 dimensions is not orthogonal",
-              f"{raised.min():.3f} to {raised.max():.3f}"),
+        at_most(
+            f"|W v_1| trained against minimum norm, relative error, largest of {cells}",
+            0.05,
+            float(error.max()),
+        ),
+        found(
+            "|W v_1| of the minimum norm over the closed form in those cells, since gaussian noise in 2000 dimensions is not orthogonal",
+            f"{raised.min():.3f} to {raised.max():.3f}",
+        ),
     ]
 
 
@@ -107,14 +155,23 @@ def _cure(reference: xr.Dataset) -> list[Row]:
     for keep in REFERENCE_KEEPS["noise_keep"]:
         predicted = float(theory.augmentation_accuracy(1.0, 32.0, keep, N, 8, 4000))
         measured = float(reference.class_accuracy.isel(step=-1).sel(noise_keep=keep).median())
-        rows.append(close(f"the same, noise_keep = {keep}: probe accuracy of the class, median over seeds", predicted, measured, 0.03))
+        rows.append(
+            close(
+                f"the same, noise_keep = {keep}: probe accuracy of the class, median over seeds",
+                predicted,
+                measured,
+                0.03,
+            )
+        )
     return rows
 
 
 def _widths(widths: xr.Dataset) -> list[Row]:
     """The class is suppressed at every width, below n even more."""
     end = widths.isel(step=-1)
-    closed = xr.DataArray(np.asarray(theory.augmentation_norm(1.0, end.noise.values, 1.0, N, 1)), dims="noise")
+    closed = xr.DataArray(
+        np.asarray(theory.augmentation_norm(1.0, end.noise.values, 1.0, N, 1)), dims="noise"
+    )
     ratio = (_class(end) / closed).median("seed")
     rows = []
     for i, sigma in enumerate(end.noise.values):
@@ -122,10 +179,28 @@ def _widths(widths: xr.Dataset) -> list[Row]:
         name = f"equal views, sigma = {sigma:g}, n = 64, d = 4000: |W v_1| trained at p = 64, 80, median over seeds"
         rows.append(close(name, float(closed[i]), wide, 0.05))
         accuracy = end.class_accuracy.isel(noise=i).median("seed")
-        values = ", ".join(f"{float(value):.3f}" for value in _class(end).isel(noise=i).median("seed"))
-        rows.append(found(f"equal views, sigma = {sigma:g}: |W v_1| trained at p = {WIDTHS['embed_dim']}", values))
-        rows.append(found(f"equal views, sigma = {sigma:g}: probe accuracy of the class at these p", ", ".join(f"{float(v):.3f}" for v in accuracy)))
-    rows.append(at_most("equal views: |W v_1| trained at any p over the closed form, largest", 1.05, float(ratio.max())))
+        values = ", ".join(
+            f"{float(value):.3f}" for value in _class(end).isel(noise=i).median("seed")
+        )
+        rows.append(
+            found(
+                f"equal views, sigma = {sigma:g}: |W v_1| trained at p = {WIDTHS['embed_dim']}",
+                values,
+            )
+        )
+        rows.append(
+            found(
+                f"equal views, sigma = {sigma:g}: probe accuracy of the class at these p",
+                ", ".join(f"{float(v):.3f}" for v in accuracy),
+            )
+        )
+    rows.append(
+        at_most(
+            "equal views: |W v_1| trained at any p over the closed form, largest",
+            1.05,
+            float(ratio.max()),
+        )
+    )
     return rows
 
 

@@ -2,21 +2,35 @@
 
 import csv
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
+import numpy as np
 import xarray as xr
 
 from cldyn.plots import Figure
+
+
+class Subject(NamedTuple):
+    """What a row is about.
+
+    setting: in which experiment. quantity: what is measured. statistic: over what, and how.
+    """
+
+    setting: str
+    quantity: str
+    statistic: str = ""
 
 
 @dataclass(frozen=True)
 class Row:
     """One line: `holds` or `fails` where theory predicts, `found` where it does not."""
 
+    setting: str
     quantity: str
+    statistic: str
     predicted: str
     measured: str
     relative_error: float
@@ -26,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """What a claim produced: its table, its trajectories by group ("" is the main sweep), its picture."""
+    """What a claim produced: its table, its trajectories by group ("": the main ones), its figure."""
 
     rows: list[Row]
     trajectories: dict[str, xr.Dataset]
@@ -35,7 +49,11 @@ class Study:
 
 @dataclass(frozen=True)
 class Claim:
-    """A claim of the paper, or of this project: what it says, where it stands, what it costs, and how to run it."""
+    """A claim of the paper, or of this project.
+
+    name: of the command line. says: what is claimed. source: whose it is, and what is derived here.
+    cost: on 2 cores. study: runs it, in full.
+    """
 
     name: str
     says: str
@@ -44,33 +62,52 @@ class Claim:
     study: Callable[[], Study]
 
 
-def close(quantity: str, predicted: float, measured: float, tolerance: float) -> Row:
+def close(subject: Subject, predicted: float, measured: float, tolerance: float) -> Row:
     """Measured within a relative tolerance of predicted."""
     error = _excess(abs(measured - predicted) / abs(predicted))
-    return Row(quantity, f"{predicted:.4g}", f"{measured:.4g}", error, f"{tolerance:.2g}", _verdict(error <= tolerance))
+    told = f"{predicted:.4g}", f"{measured:.4g}"
+    return Row(*subject, *told, error, f"{tolerance:.2g}", _verdict(error <= tolerance))
 
 
-def at_most(quantity: str, bound: float, measured: float) -> Row:
+def at_most(subject: Subject, bound: float, measured: float) -> Row:
     """Measured not above a bound; the error is how far it is."""
-    error = _excess(measured / bound - 1)
-    return Row(quantity, f"<= {bound:.4g}", f"{measured:.4g}", error, "bound", _verdict(measured <= bound))
+    error, told = _excess(measured / bound - 1), (f"<= {bound:.4g}", f"{measured:.4g}")
+    return Row(*subject, *told, error, "bound", _verdict(measured <= bound))
 
 
-def at_least(quantity: str, bound: float, measured: float) -> Row:
+def at_least(subject: Subject, bound: float, measured: float) -> Row:
     """Measured not below a bound."""
-    error = _excess(1 - measured / bound)
-    return Row(quantity, f">= {bound:.4g}", f"{measured:.4g}", error, "bound", _verdict(measured >= bound))
+    error, told = _excess(1 - measured / bound), (f">= {bound:.4g}", f"{measured:.4g}")
+    return Row(*subject, *told, error, "bound", _verdict(measured >= bound))
 
 
-def within(quantity: str, low: float, high: float, measured: float) -> Row:
+def within(subject: Subject, low: float, high: float, measured: float) -> Row:
     """Measured inside a range."""
-    error = max(_excess(low / measured - 1 if measured > 0 else math.inf), _excess(measured / high - 1))
-    return Row(quantity, f"{low:.4g} .. {high:.4g}", f"{measured:.4g}", error, "range", _verdict(low <= measured <= high))
+    below = low / measured - 1 if measured > 0 else math.inf
+    error = max(_excess(below), _excess(measured / high - 1))
+    told = f"{low:.4g} .. {high:.4g}", f"{measured:.4g}"
+    return Row(*subject, *told, error, "range", _verdict(low <= measured <= high))
 
 
-def found(quantity: str, measured: str, beside: str = "") -> Row:
-    """Measured without a verdict: where nothing is predicted, or beside what theory says of another limit."""
-    return Row(quantity, beside, measured, math.nan, "", "found")
+def found(subject: Subject, measured: str | float | Mapping[str, object], beside: str = "") -> Row:
+    """Measured without a verdict: where nothing is predicted, or beside another limit's theory.
+
+    measured: a number, words, or several of them by name, which are told apart.
+    """
+    return Row(*subject, beside, told(measured), math.nan, "", "found")
+
+
+def told(measured: object) -> str:
+    """Numbers and words of a cell."""
+    if isinstance(measured, Mapping):
+        return "; ".join(f"{name}: {told(value)}" for name, value in measured.items())
+    return measured if isinstance(measured, str) else f"{measured:.3g}"
+
+
+def spread(values: xr.DataArray | np.ndarray) -> str:
+    """Median and 10 to 90 % interval over seeds."""
+    low, middle, high = np.quantile(np.asarray(values, float), (0.1, 0.5, 0.9))
+    return f"{middle:.3g} ({low:.3g} .. {high:.3g})"
 
 
 def _excess(error: float) -> float:
@@ -86,9 +123,10 @@ def write(path: Path, rows: list[Row]) -> None:
     """The table as csv, whole or not at all."""
     scratch = path.with_name(f".{path.name}")
     with scratch.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(field.name for field in fields(Row))
+        writer = csv.DictWriter(file, [field.name for field in fields(Row)])
+        writer.writeheader()
         for row in rows:
-            error = "" if math.isnan(row.relative_error) else f"{row.relative_error:.3g}"
-            writer.writerow([row.quantity, row.predicted, row.measured, error, row.tolerance, row.verdict])
+            error = row.relative_error
+            shown = "" if math.isnan(error) else f"{error:.3g}"
+            writer.writerow(asdict(row) | {"relative_error": shown})
     scratch.replace(path)

@@ -1,9 +1,38 @@
-"""The data: a feature model or arrays of one's own, and samples of it."""
+"""The data: a feature model, its kinds of noise, and samples of it."""
 
-from cldyn.data.model import FeatureModel, Views, check_model, check_room, check_sizes, membership, static, views
-from cldyn.data.sampling import Originals, augment, mean_views, originals, sample, sample_fresh, sample_test
+from cldyn.data.model import FeatureModel, Views, contrasts, membership
+from cldyn.data.noise import NOISES, Basis, DistinctBasis, Gaussian, Noise
+from cldyn.data.sampling import (
+    Originals,
+    augment,
+    check_room,
+    check_sizes,
+    mean_views,
+    originals,
+    sample,
+    sample_fresh,
+    sample_test,
+    views_of,
+)
 
 __all__ = [
-    "FeatureModel", "Originals", "Views", "augment", "check_model", "check_room", "check_sizes", "mean_views", "membership", "originals",
-    "sample", "sample_fresh", "sample_test", "static", "views",
+    "NOISES",
+    "Basis",
+    "DistinctBasis",
+    "FeatureModel",
+    "Gaussian",
+    "Noise",
+    "Originals",
+    "Views",
+    "augment",
+    "check_room",
+    "check_sizes",
+    "contrasts",
+    "mean_views",
+    "membership",
+    "originals",
+    "sample",
+    "sample_fresh",
+    "sample_test",
+    "views_of",
 ]

@@ -1,10 +1,15 @@
 """Signs of the features: of originals, iid or balanced, and of their views."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cldyn.data.model import FeatureModel
+if TYPE_CHECKING:
+    from cldyn.data.model import FeatureModel
 
 _LARGEST_DECK = 2**16  # irrelevant sign patterns up to this many are dealt from a written-out deck
 
@@ -16,7 +21,9 @@ def random_signs(key: Array, shape: tuple[int, ...]) -> Array:
 def iid_codes(key: Array, model: FeatureModel, n: int) -> Array:
     """Signs [n, K], every example by itself."""
     class_key, irrelevant_key = jax.random.split(key)
-    return jnp.concatenate([random_signs(class_key, (n, 2)), _iid_irrelevant(irrelevant_key, model, n)], axis=1)
+    return jnp.concatenate(
+        [random_signs(class_key, (n, 2)), _iid_irrelevant(irrelevant_key, model, n)], axis=1
+    )
 
 
 def _iid_irrelevant(key: Array, model: FeatureModel, n: int) -> Array:
@@ -35,7 +42,10 @@ def balanced_codes(key: Array, model: FeatureModel, n: int) -> Array:
     """Signs [n, K] with equal counts of the four cells, in shuffled order."""
     order_key, *cell_keys = jax.random.split(key, 5)
     cells = [
-        jnp.concatenate([jnp.tile(jnp.array(signs, jnp.int32), (n // 4, 1)), _deal(cell_key, model, n // 4)], axis=1)
+        jnp.concatenate(
+            [jnp.tile(jnp.array(signs, jnp.int32), (n // 4, 1)), _deal(cell_key, model, n // 4)],
+            axis=1,
+        )
         for signs, cell_key in zip([(-1, -1), (-1, 1), (1, -1), (1, 1)], cell_keys, strict=True)
     ]
     return jax.random.permutation(order_key, jnp.concatenate(cells))
@@ -53,7 +63,9 @@ def _deal(key: Array, model: FeatureModel, hand: int) -> Array:
 
 def _deal_cards(key: Array, deck: int, hand: int) -> Array:
     keys = jax.random.split(key, -(-hand // deck))
-    return jax.vmap(lambda k: jax.random.permutation(k, deck))(keys).ravel()[:hand].astype(jnp.int32)
+    return (
+        jax.vmap(lambda k: jax.random.permutation(k, deck))(keys).ravel()[:hand].astype(jnp.int32)
+    )
 
 
 def _distinct_signs(key: Array, hand: int, count: int) -> Array:
@@ -65,7 +77,9 @@ def _distinct_signs(key: Array, hand: int, count: int) -> Array:
 
     def repeated(signs: Array) -> Array:
         bits = jnp.pad(signs > 0, ((0, 0), (0, -count % 32))).reshape(hand, -1, 32)
-        words = jnp.sum(bits.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32), axis=2, dtype=jnp.uint32)
+        words = jnp.sum(
+            bits.astype(jnp.uint32) << jnp.arange(32, dtype=jnp.uint32), axis=2, dtype=jnp.uint32
+        )
         order = jnp.lexsort(words.T)
         same = jnp.all(signs[order[1:]] == signs[order[:-1]], axis=1)
         return jnp.zeros(hand, bool).at[order[1:]].set(same)
@@ -76,7 +90,9 @@ def _distinct_signs(key: Array, hand: int, count: int) -> Array:
         return jnp.where(repeated(signs)[:, None], fresh, signs), turn + 1
 
     first = random_signs(jax.random.fold_in(key, 0), (hand, count))
-    return lax.while_loop(lambda state: jnp.any(repeated(state[0])), redraw, (first, jnp.int32(1)))[0]
+    return lax.while_loop(lambda state: jnp.any(repeated(state[0])), redraw, (first, jnp.int32(1)))[
+        0
+    ]
 
 
 def view_codes(key: Array, model: FeatureModel, codes: Array) -> Array:
@@ -86,5 +102,7 @@ def view_codes(key: Array, model: FeatureModel, codes: Array) -> Array:
     coins = jax.random.uniform(keep_key, (n, count), jnp.float32)
     if model.irrelevant == "sparse":  # identity and sign are kept or redrawn together
         coins = coins.at[:, 2:].set(coins[:, 2:3])
-    fresh = jnp.concatenate([random_signs(sign_key, (n, 2)), _iid_irrelevant(irrelevant_key, model, n)], axis=1)
+    fresh = jnp.concatenate(
+        [random_signs(sign_key, (n, 2)), _iid_irrelevant(irrelevant_key, model, n)], axis=1
+    )
     return jnp.where(coins < model.keeps(jnp.float32), codes, fresh)

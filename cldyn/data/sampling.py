@@ -1,6 +1,5 @@
 """Originals, their augmented views, and test data, as pure functions of a key."""
 
-import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -10,8 +9,11 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cldyn.data.codes import balanced_codes, iid_codes, random_signs, view_codes
-from cldyn.data.model import FeatureModel, Views, check_model, check_room, check_sizes
+from cldyn import nouns
+from cldyn.checks import is_key, is_size, require
+from cldyn.data.codes import balanced_codes, iid_codes, view_codes
+from cldyn.data.model import FeatureModel, Views
+from cldyn.data.noise import Gaussian
 
 
 def sample(
@@ -19,44 +21,61 @@ def sample(
 ) -> Views:
     """Draw m views of each of n examples.
 
-    A view keeps the sign of feature j with probability keep_j, else redraws it; its noise is
-    sqrt(noise_keep) xi_0 + sqrt(1 - noise_keep) xi' (gaussian), or xi_0 with probability noise_keep (basis). The
-    original itself is never a row. Random numbers are drawn in float32 and widened, so that a key is the same sample
-    in both precisions, and codes, signs, noise and rotation have keys of their own: changing the noise or the number
-    of views changes no label.
+    A view keeps the sign of feature j with probability keep_j, else redraws it; its noise is made
+    from its original's by the model's kind of noise. The original itself is never a row. Random
+    numbers are drawn in float32 and widened, so that a key is the same sample in both precisions,
+    and codes, signs, noise and rotation have keys of their own: changing the noise or the number of
+    views changes no label.
 
     Args:
-        key: consumed. n, m: numbers of examples and views. dtype: of x, by default JAX's float.
-        balanced: equal counts of every (class, subclass); inside such a cell the irrelevant patterns are dealt from a
-            shuffled deck, a fresh one when it is used up. Otherwise codes are iid.
+        key: a JAX key; consumed.
+        model: feature model.
+        n: number of examples.
+        m: views of each.
+        balanced: equal counts of every (class, subclass); inside such a cell the irrelevant
+            patterns are dealt from a shuffled deck, a fresh one when it is used up. Else iid.
+        dtype: of x, by default JAX's float.
 
     Returns:
         Views with x [n, m, d].
 
     Raises:
-        ValueError: numbers of the model that make no sense, or n not a multiple of 4 when balanced.
+        ValueError: a key, model or numbers that make no sense, or n not a multiple of 4 when
+            balanced.
+
+    Example:
+        >>> import jax, cldyn
+        >>> views = cldyn.sample(jax.random.key(0), cldyn.FeatureModel(d=50), n=8, m=2)
+        >>> int(views.label.sum())  # balanced
+        0
     """
-    _refuse(model, n, m, balanced)
+    _refuse(key, model, n, m, balanced)
     check_room(model, n, m)
     dtype = dtype or jnp.result_type(float)
-    return _views_of(key, model, originals(key, model, n, balanced=balanced, dtype=dtype), m, dtype)
+    return views_of(key, model, originals(key, model, n, balanced=balanced, dtype=dtype), m, dtype)
 
 
 def sample_fresh(key: Array, model: FeatureModel, n: int, m: int, *, dtype: Any = None) -> Views:
-    """As `sample`, of iid examples in unrotated directions, for batches: one gaussian view alone has its noise drawn once, not twice.
+    """As `sample`, of iid examples in unrotated directions, for batches.
 
-    Shared and fresh noise of one view sum to the law of either. Args and returns: as `sample`.
+    One gaussian view alone has its noise drawn once, not twice: shared and fresh noise of one view
+    sum to the law of either. Args and returns: as `sample`.
     """
     dtype, model = dtype or jnp.result_type(float), replace(model, rotated=False)
     first = originals(key, model, n, balanced=False, dtype=dtype)
-    if m == 1 and model.noise_kind == "gaussian":
+    if m == 1 and isinstance(model.noise, Gaussian):
         first = first._replace(noise=None)
-    return _views_of(key, model, first, m, dtype)
+    return views_of(key, model, first, m, dtype)
 
 
 class Originals(NamedTuple):
-    """Examples before augmentation. codes: signs [n, K]. noise: [n, d - K] (gaussian), or its place and sign [n] each (basis).
-    directions: v_j [K, d]. mirrors: of the rotation, None where there is none."""
+    """Examples before augmentation.
+
+    codes: signs [n, K].
+    noise: what the model's kind of noise keeps of theirs, leaves [n, ...]; None: nothing.
+    directions: v_j [K, d].
+    mirrors: of the rotation, None where there is none.
+    """
 
     codes: Array
     noise: Any
@@ -64,159 +83,158 @@ class Originals(NamedTuple):
     mirrors: Array | None
 
 
-def originals(key: Array, model: FeatureModel, n: int, *, balanced: bool = True, dtype: Any = None) -> Originals:
-    """The examples whose views `sample` returns for this key.
-
-    Args, returns and errors: as `sample`.
-    """
-    _refuse(model, n, 1, balanced)
+def originals(
+    key: Array, model: FeatureModel, n: int, *, balanced: bool = True, dtype: Any = None
+) -> Originals:
+    """The examples whose views `sample` returns for this key. Args and errors: as there."""
+    _refuse(key, model, n, 1, balanced)
     dtype = dtype or jnp.result_type(float)
     codes_key, _, noise_key, rotation_key, _ = jax.random.split(key, 5)
     codes = balanced_codes(codes_key, model, n) if balanced else iid_codes(codes_key, model, n)
     shared_key = jax.random.split(noise_key, 3)[0]
-    noise = _gaussian(shared_key, model, n, dtype) if model.noise_kind == "gaussian" else _draw_basis(shared_key, model, (n,))
+    noise = model.noise.originals(shared_key, n, model.other, dtype)
     mirrors = _mirrors(rotation_key, model, dtype)
-    return Originals(codes, noise, _rotate(mirrors, jnp.eye(model.features, model.d, dtype=dtype)), mirrors)
+    return Originals(codes, noise, _directions(model, mirrors, dtype), mirrors)
 
 
-def augment(key: Array, model: FeatureModel, given: Originals, m: int, *, dtype: Any = None) -> Array:
+def augment(
+    key: Array, model: FeatureModel, given: Originals, m: int, *, dtype: Any = None
+) -> Array:
     """Fresh views of originals [n, m, d].
 
     Args:
-        key: consumed. given: from `originals`. m: views of each.
+        key: consumed.
+        model: feature model.
+        given: from `originals`.
+        m: views of each.
+        dtype: of the views.
     """
-    dtype = dtype or jnp.result_type(float)
     keep_key, noise_key = jax.random.split(key)
-    return _augment(keep_key, noise_key, model, given, m, dtype)
+    return _augment(keep_key, noise_key, model, given, m, dtype or jnp.result_type(float))
 
 
-def mean_views(model: FeatureModel, given: Originals, *, dtype: Any = None) -> tuple[Array, Array, Callable[[Array], Array]]:
-    """Mean of all views of every original, their mean variance about it, and the rotation that both still lack.
+def views_of(key: Array, model: FeatureModel, first: Originals, m: int, dtype: Any) -> Views:
+    """m views of the originals of the same key."""
+    _, keep_key, noise_key, _, _ = jax.random.split(key, 5)
+    x = _augment(keep_key, noise_key, model, first, m, dtype)
+    return _as_views(x, first.codes, first.directions)
 
-        E[z_j | s] = mu_j + keep_j phi_j s_j,   E[xi | xi_0] = sqrt(noise_keep) xi_0   (basis noise: noise_keep xi_0)
+
+def _as_views(x: Array, codes: Array, directions: Array) -> Views:
+    return Views(x, codes[:, 0], codes[:, 1], codes[:, 2:], directions)
+
+
+def _augment(
+    keep_key: Array, noise_key: Array, model: FeatureModel, given: Originals, m: int, dtype: Any
+) -> Array:
+    """Rotated views [n, m, d]."""
+    keys = [jax.random.fold_in(keep_key, view) for view in range(m)]
+    kept = jnp.stack([view_codes(one, model, given.codes) for one in keys], axis=1)
+    signal = model.means(dtype) + model.strengths(dtype) * kept.astype(dtype)
+    if given.noise is None:
+        noise = model.noise.fresh(noise_key, given.codes.shape[0], m, model.other, dtype)
+    else:
+        noise = model.noise.views(noise_key, given.noise, m, model.other, dtype)
+    return _rotate(given.mirrors, jnp.concatenate([signal, noise], axis=-1))
+
+
+def mean_views(
+    model: FeatureModel, given: Originals, *, dtype: Any = None
+) -> tuple[Array, Array, Callable[[Array], Array]]:
+    """Mean of all views of every original, their mean variance about it, and their rotation.
+
+        E[z_j | s] = mu_j + keep_j phi_j s_j;   noise: `about` of its kind
+
+    Args:
+        model: feature model.
+        given: from `originals`.
+        dtype: of the results.
 
     Returns:
-        mean [n, d], variance of every coordinate [d], x [..., d] -> rotated x.
+        mean [n, d] and variance of every coordinate [d], both before the rotation, and the
+        rotation x [..., d] -> x.
 
-    Source: derived here. A redrawn sign or noise has mean zero. Second moments about the mean are diagonal: features of a view
-    are independent given the original, a sparse one or a basis noise is on one coordinate, whether kept or redrawn.
+    Source: derived here. A redrawn sign or noise has mean zero. Second moments about the mean are
+    diagonal: features of a view are independent given the original, a sparse one or a basis noise
+    is on one coordinate, whether kept or redrawn.
     """
     dtype = dtype or jnp.result_type(float)
     codes, strengths, keeps = given.codes.astype(dtype), model.strengths(dtype), model.keeps(dtype)
-    other = model.d - model.features
-    keep, length = jnp.asarray(model.noise_keep, dtype), jnp.asarray(model.noise, dtype)
-    fresh = jnp.full(other, length**2 / other)
-    if model.noise_kind == "gaussian":
-        noise, spread = jnp.sqrt(keep) * given.noise, (1 - keep) * fresh
-    else:
-        place, sign = given.noise
-        noise = _basis_vectors(model, place, sign, dtype)
-        spread = (1 - keep) * fresh + keep * (1 - keep) * jnp.mean(noise**2, axis=0)
-        noise = keep * noise
+    noise, spread = model.noise.about(given.noise, model.other, dtype)
     kept = keeps * strengths * codes
-    # E z^2 - mu^2 is keep phi^2 s^2 + (1 - keep) var: a dense sign is never 0, a sparse feature mostly is.
-    second = keeps * strengths**2 * jnp.mean(codes**2, axis=0) + (1 - keeps) * model.variances(dtype)
+    # E z^2 - mu^2 is keep phi^2 s^2 + (1 - keep) var: a dense sign is never 0, a sparse one mostly.
+    second = keeps * strengths**2 * jnp.mean(codes**2, axis=0)
+    second += (1 - keeps) * model.variances(dtype)
     variance = jnp.concatenate([second - jnp.mean(kept**2, axis=0), spread])
-    return jnp.concatenate([model.means(dtype) + kept, noise], axis=1), variance, partial(_rotate, given.mirrors)
+    mean = jnp.concatenate([model.means(dtype) + kept, noise], axis=1)
+    return mean, variance, partial(_rotate, given.mirrors)
 
 
 def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -> Views:
-    """Fresh originals, iid and without augmentation, in the directions of `sample(key, ...)` but with a key of their own.
+    """Fresh originals, iid and without augmentation, in the directions of `sample(key, ...)`.
 
     Args:
-        key: the key of the training sample; the test sample uses a part of it that training does not.
-        n: number of originals. Directions of basis noise are drawn with replacement, also "distinct_basis".
+        key: the key of the training sample; a part of it is used that training does not use.
+        model: feature model.
+        n: number of originals. Directions of basis noise are drawn with replacement.
+        dtype: of x, by default JAX's float.
 
     Returns:
         Views with x [n, 1, d].
 
     Raises:
         ValueError: as `sample`.
+
+    Example:
+        >>> import jax, cldyn
+        >>> cldyn.sample_test(jax.random.key(0), cldyn.FeatureModel(d=50), 10).x.shape
+        (10, 1, 50)
     """
-    _refuse(model, n, 1, False)
+    _refuse(key, model, n, 1, False)
     dtype = dtype or jnp.result_type(float)
     _, _, _, rotation_key, test_key = jax.random.split(key, 5)
     codes_key, noise_key = jax.random.split(test_key)
     codes = iid_codes(codes_key, model, n)
     signal = model.means(dtype) + model.strengths(dtype) * codes.astype(dtype)
-    if model.noise_kind == "gaussian":
-        noise = _gaussian(noise_key, model, n, dtype)
-    else:
-        noise = _basis_vectors(model, *_draw_basis(noise_key, model, (n,)), dtype)
+    shared = model.noise.originals(noise_key, n, model.other, dtype)
+    noise = model.noise.vectors(shared, model.other, dtype)
     mirrors = _mirrors(rotation_key, model, dtype)
-    directions = _rotate(mirrors, jnp.eye(model.features, model.d, dtype=dtype))
     x = _rotate(mirrors, jnp.concatenate([signal, noise], axis=-1))
-    return Views(x[:, None], codes[:, 0], codes[:, 1], codes[:, 2:], directions)
+    return _as_views(x[:, None], codes, _directions(model, mirrors, dtype))
 
 
-def _refuse(model: FeatureModel, n: int, m: int, balanced: bool) -> None:
+def _refuse(key: Array, model: FeatureModel, n: int, m: int, balanced: bool) -> None:
+    require(isinstance(model, FeatureModel), "model", model, "a cldyn.FeatureModel")
+    require(isinstance(key, jax.core.Tracer) or is_key(key), "key", key, "a key of jax.random.key")
     if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(model)):
-        check_model(model)
+        nouns.check(model, "float64")
     check_sizes(n, m, balanced)
 
 
-# --- views, noise and rotation ---------------------------------------------------------------------------------------
+def check_sizes(n: Any, m: Any, balanced: bool) -> None:
+    """Refuse unless there can be n examples of m views."""
+    for name, value in (("n", n), ("m", m)):
+        require(is_size(value), name, value, "a whole number >= 1")
+    require(isinstance(balanced, bool), "balanced", balanced, "True or False")
+    allowed = "a multiple of 4 when balanced (equal counts of every class and subclass)"
+    require(not balanced or n % 4 == 0, "n", n, allowed)
 
 
-def _views_of(key: Array, model: FeatureModel, first: Originals, m: int, dtype: Any) -> Views:
-    """m views of the originals of the same key."""
-    _, keep_key, noise_key, _, _ = jax.random.split(key, 5)
-    codes = first.codes
-    return Views(_augment(keep_key, noise_key, model, first, m, dtype), codes[:, 0], codes[:, 1], codes[:, 2:], first.directions)
+def check_room(model: FeatureModel, n: int, m: int) -> None:
+    """Refuse more rows than directions where every row needs one of its own."""
+    allowed = f"another kind for {n * m} rows, more than d - K = {model.other}"
+    require(model.noise.room(n * m, model.other), "noise", model.noise, allowed)
 
 
-def _augment(keep_key: Array, noise_key: Array, model: FeatureModel, given: Originals, m: int, dtype: Any) -> Array:
-    """Rotated views [n, m, d]."""
-    kept = jnp.stack([view_codes(jax.random.fold_in(keep_key, view), model, given.codes) for view in range(m)], axis=1)
-    signal = model.means(dtype) + model.strengths(dtype) * kept.astype(dtype)
-    return _rotate(given.mirrors, jnp.concatenate([signal, _noise(noise_key, model, given, m, dtype)], axis=-1))
+# --- rotation --------------------------------------------------------------------------------
 
 
-def _gaussian(key: Array, model: FeatureModel, n: int, dtype: Any) -> Array:
-    other = model.d - model.features
-    draw = jax.random.normal(key, (n, other), jnp.float32).astype(dtype)
-    return draw * jnp.asarray(model.noise, dtype) / math.sqrt(other)
-
-
-def _draw_basis(key: Array, model: FeatureModel, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    place_key, sign_key = jax.random.split(key)
-    place = jax.random.randint(place_key, shape, 0, model.d - model.features, dtype=jnp.int32)
-    return place, random_signs(sign_key, shape)
-
-
-def _basis_vectors(model: FeatureModel, place: Array, sign: Array, dtype: Any) -> Array:
-    hot = jax.nn.one_hot(place, model.d - model.features, dtype=dtype)
-    return hot * sign[..., None].astype(dtype) * jnp.asarray(model.noise, dtype)
-
-
-def _noise(key: Array, model: FeatureModel, given: Originals, m: int, dtype: Any) -> Array:
-    """Noise of all views [n, m, d - K]."""
-    n = given.codes.shape[0]
-    _, fresh_key, keep_key = jax.random.split(key, 3)
-    fresh_keys = [jax.random.fold_in(fresh_key, view) for view in range(m)]
-    if model.noise_kind == "gaussian":
-        keep = jnp.asarray(model.noise_keep, dtype)
-        fresh = jnp.stack([_gaussian(view_key, model, n, dtype) for view_key in fresh_keys], axis=1)
-        if given.noise is None:
-            return fresh
-        return jnp.sqrt(keep) * given.noise[:, None] + jnp.sqrt(1 - keep) * fresh
-    place, sign = given.noise
-    draws = [_draw_basis(view_key, model, (n,)) for view_key in fresh_keys]
-    fresh_place, fresh_sign = (jnp.stack(part, axis=1) for part in zip(*draws, strict=True))
-    coins = jnp.stack([jax.random.uniform(jax.random.fold_in(keep_key, view), (n,), jnp.float32) for view in range(m)], axis=1)
-    kept = coins < jnp.asarray(model.noise_keep, jnp.float32)
-    places = jnp.where(kept, place[:, None], fresh_place)
-    signs = jnp.where(kept, sign[:, None], fresh_sign)
-    if model.noise_kind == "distinct_basis":
-        # Every row owns one direction; rows that keep the original's noise use that of the first row that does.
-        owner = jnp.where(kept, jnp.argmax(kept, axis=1)[:, None], jnp.arange(m))
-        deck = jax.random.permutation(fresh_key, model.d - model.features)[: n * m].reshape(m, n).T
-        places = jnp.take_along_axis(deck, owner, axis=1)
-    return _basis_vectors(model, places, signs, dtype)
+def _directions(model: FeatureModel, mirrors: Array | None, dtype: Any) -> Array:
+    return _rotate(mirrors, jnp.eye(model.features, model.d, dtype=dtype))
 
 
 def _mirrors(key: Array, model: FeatureModel, dtype: Any) -> Array | None:
-    """Householder vectors [K, d] and, in front, the signs they need; None when nothing is rotated."""
+    """Householder vectors [K, d] and, in front, the signs they need; None without a rotation."""
     if not model.rotated:
         return None
     count = model.features
@@ -228,16 +246,18 @@ def _mirrors(key: Array, model: FeatureModel, dtype: Any) -> Array | None:
 def _rotate(mirrors: Array | None, x: Array) -> Array:
     """Apply the rotation to the last axis of x.
 
-    Reflection j lives on the coordinates from j on and sends e_j to the uniformly random unit vector u_j of that space,
-    so the first K columns of the product are uniformly distributed orthonormal directions (Stewart 1980), at a cost
-    of K d a row and with no d x d matrix. The other columns span their complement.
+    Reflection j lives on the coordinates from j on and sends e_j to the uniformly random unit
+    vector u_j of that space, so the first K columns of the product are uniformly distributed
+    orthonormal directions (Stewart 1980), at a cost of K d a row and with no d x d matrix. The
+    other columns span their complement.
     """
     if mirrors is None:
         return x
     for j in range(mirrors.shape[0] - 1, -1, -1):
         unit = mirrors[j]
         sign = jnp.where(unit[j] < 0, -1, 1).astype(x.dtype)
-        mirror = unit.at[j].add(sign)  # reflects e_j to -sign u_j; flipping coordinate j first makes that u_j
+        # The mirror reflects e_j to -sign u_j; flipping coordinate j first makes that u_j.
+        mirror = unit.at[j].add(sign)
         x = x.at[..., j].multiply(-sign)
         x = x - 2 * (x @ mirror)[..., None] * mirror / (mirror @ mirror)
     return x

@@ -8,6 +8,14 @@ from cldyn.plots.style import save
 from cldyn.plots.trajectories import class_collapse, projection_head, step_size
 
 __all__ = [
-    "Figure", "arms", "class_collapse", "joint_loss", "minimizers", "projection_head", "save", "step_size", "suppression_augmentation",
+    "Figure",
+    "arms",
+    "class_collapse",
+    "joint_loss",
+    "minimizers",
+    "projection_head",
+    "save",
+    "step_size",
+    "suppression_augmentation",
     "suppression_width",
 ]

@@ -36,7 +36,9 @@ def arms(dataset: xr.Dataset, columns: int = 4) -> Figure:
             axis.tick_params(labelbottom=True)
         for axis in axes[:, 0]:
             axis.set_ylabel("$|W v_j|$")
-        figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(looks))
+        figure.legend(
+            *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=len(looks)
+        )
     return figure
 
 
@@ -50,4 +52,11 @@ def _panel(axis: Any, arm: xr.Dataset, looks: list[tuple[str, str, str]]) -> Non
         axis.fill_between(arm.time, low, high, color=colour, alpha=0.2, linewidth=0)
         axis.plot(arm.time, middle, style, color=colour, label=feature.replace("_", " "))
     if not finite.all():
-        axis.text(0.97, 0.05, f"{int((~finite).sum())} of {finite.size} diverged", transform=axis.transAxes, ha="right", fontsize=7)
+        axis.text(
+            0.97,
+            0.05,
+            f"{int((~finite).sum())} of {finite.size} diverged",
+            transform=axis.transAxes,
+            ha="right",
+            fontsize=7,
+        )

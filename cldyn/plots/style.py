@@ -7,7 +7,13 @@ from matplotlib.figure import Figure
 
 # Okabe-Ito colours, told apart by colour-blind readers; features also differ in line style.
 CLASS, SUBCLASS, IRRELEVANT, PREDICTED = "#0072B2", "#D55E00", "#009E73", "#444444"
-STYLE: dict[Any, Any] = {"font.size": 9, "axes.spines.top": False, "axes.spines.right": False, "legend.frameon": False, "svg.hashsalt": "cldyn"}
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "legend.frameon": False,
+    "svg.hashsalt": "cldyn",
+}
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -10,12 +10,41 @@ from cldyn.theory.limits import (
     population_norms,
 )
 from cldyn.theory.minimizers import balanced_layers, frame_minimizer, minimizer, unseen
-from cldyn.theory.phases import early_growth, escape_time, learning_step, one_mode, peak_bound, unlearning_rate
-from cldyn.theory.step_size import commuting_critical_learning_rate, critical_learning_rate, frame_critical_learning_rate, stationary_excess
+from cldyn.theory.phases import (
+    early_growth,
+    escape_time,
+    learning_step,
+    one_mode,
+    peak_bound,
+    unlearning_rate,
+)
+from cldyn.theory.step_size import (
+    commuting_critical_learning_rate,
+    critical_learning_rate,
+    frame_critical_learning_rate,
+    stationary_excess,
+)
 
 __all__ = [
-    "agreements", "augmentation_accuracy", "augmentation_norm", "balanced_layers", "collapsed_norm", "commuting_critical_learning_rate",
-    "critical_learning_rate", "early_growth", "escape_time", "frame_critical_learning_rate", "frame_minimizer", "joint_threshold",
-    "learning_step", "left_behind", "minimizer", "one_mode", "peak_bound", "population_norms", "stationary_excess", "unlearning_rate",
+    "agreements",
+    "augmentation_accuracy",
+    "augmentation_norm",
+    "balanced_layers",
+    "collapsed_norm",
+    "commuting_critical_learning_rate",
+    "critical_learning_rate",
+    "early_growth",
+    "escape_time",
+    "frame_critical_learning_rate",
+    "frame_minimizer",
+    "joint_threshold",
+    "learning_step",
+    "left_behind",
+    "minimizer",
+    "one_mode",
+    "peak_bound",
+    "population_norms",
+    "stationary_excess",
+    "unlearning_rate",
     "unseen",
 ]

@@ -1,23 +1,26 @@
 """Closed forms of the minimum-norm limit, as functions of the numbers of the model: phase diagrams in one call of vmap."""
 
-from typing import Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from cldyn.data import FeatureModel
+from cldyn.losses import Unsupervised, mix
 
 _TIE = 1e-8
 
 
-def agreements(model: FeatureModel, loss: Literal["scl", "ucl", "joint"], beta: float | Array = 0.5) -> tuple[Array, Array]:
+def agreements(model: FeatureModel, positives: Any) -> tuple[Array, Array]:
     """Agreement and variance of every feature and, last, of every noise direction of the population.
 
-        ucl: a_j = keep_j^2, noise noise_keep (basis noise: its square);   scl: keep_1^2 for the class, else 0;   joint: the mixture
+        ucl: a_j = keep_j^2, noise: its covariance between two views over its variance
+        scl: keep_1^2 for the class, else 0;   joint: the mixture
 
     Args:
-        model: feature model without means, or with any means for an encoder with a bias. loss, beta: kind of positive pairs.
+        model: feature model without means, or with any means for an encoder with a bias.
+        positives: kind of positive pairs, one of `losses.POSITIVES`.
 
     Returns:
         a, variance [K + 1].
@@ -25,16 +28,15 @@ def agreements(model: FeatureModel, loss: Literal["scl", "ucl", "joint"], beta: 
     Source: derived here: of its variance, a feature shares keep_j^2 between views of one example.
     """
     dtype = jnp.result_type(float)
-    keep = jnp.asarray(model.noise_keep, dtype)
-    by_view = jnp.append(model.keeps(dtype) ** 2, keep if model.noise_kind == "gaussian" else keep**2)
+    noise = jnp.asarray(model.noise.agreement(), dtype)
+    by_view = jnp.append(model.keeps(dtype) ** 2, noise)
     by_class = jnp.where(jnp.arange(by_view.size) == 0, by_view, 0)
-    share = {"scl": 1.0, "ucl": 0.0, "joint": beta}[loss]
-    noise = jnp.asarray(model.noise, dtype) ** 2 / (model.d - model.features)
-    return share * by_class + (1 - share) * by_view, jnp.append(model.variances(dtype), noise)
+    variance = jnp.append(model.variances(dtype), model.noise.moments(model.other, dtype)[0][0])
+    return mix(positives, by_class, by_view), variance
 
 
 def population_norms(
-    model: FeatureModel, loss: Literal["scl", "ucl", "joint"], embed_dim: int | Array, *, beta: float | Array = 0.5, bias: bool = True
+    model: FeatureModel, positives: Any, embed_dim: int | Array, *, bias: bool = True
 ) -> Array:
     """|W v_j| of the minimum-norm minimizer of the population.
 
@@ -48,13 +50,19 @@ def population_norms(
 
     Source: derived here; M and P are diagonal in the features. With a bias the constant has a = 1 and, without means, variance 1.
     """
-    agreement, variance = agreements(model, loss, beta)
+    agreement, variance = agreements(model, positives)
     count = jnp.append(jnp.ones(model.features), model.d - model.features)
     if bias:
-        agreement, variance, count = jnp.append(agreement, 1.0), jnp.append(variance, 1.0), jnp.append(count, 1.0)
+        agreement, variance, count = (
+            jnp.append(agreement, 1.0),
+            jnp.append(variance, 1.0),
+            jnp.append(count, 1.0),
+        )
     same = jnp.abs(agreement[:, None] - agreement) <= _TIE
     alike = same & (jnp.abs(variance[:, None] - variance) <= _TIE * variance)
-    before = ((agreement > agreement[:, None]) & ~same) | (same & (variance > variance[:, None]) & ~alike)
+    before = ((agreement > agreement[:, None]) & ~same) | (
+        same & (variance > variance[:, None]) & ~alike
+    )
     left = jnp.clip((embed_dim - before @ count) / (alike @ count), 0, 1)
     norm = left * agreement / jnp.where(variance > 0, variance, 1)
     return jnp.sqrt(jnp.where(variance > 0, norm, 0))[: model.features]
@@ -73,8 +81,10 @@ def joint_threshold(model: FeatureModel, embed_dim: int, *, bias: bool = True) -
 
     Source: derived here: beta scales every agreement but those of class and constant by 1 - beta.
     """
-    agreement, _ = agreements(model, "ucl")
-    others = jnp.sort(jnp.concatenate([agreement[1:-1], jnp.full(model.d - model.features, agreement[-1])]))[::-1]
+    agreement, _ = agreements(model, Unsupervised())
+    others = jnp.sort(
+        jnp.concatenate([agreement[1:-1], jnp.full(model.d - model.features, agreement[-1])])
+    )[::-1]
     q = embed_dim - bias
     if q == 0:
         return jnp.array(jnp.inf)
@@ -99,13 +109,23 @@ def collapsed_norm(model: FeatureModel, n: int, m: int) -> Array:
     Wishart matrix G acts as n m s: a ridge regression of the constant on (phi_2 s_2 + mu_2, 1) with ridge s.
     """
     dtype = jnp.result_type(float)
-    strength, mean, keep = (jnp.asarray(value, dtype) for value in (model.subclass_strength, model.subclass_mean, model.noise_keep))
+    strength, mean, keep = (
+        jnp.asarray(value, dtype)
+        for value in (model.subclass_strength, model.subclass_mean, model.noise.noise_keep)
+    )
     rows = jnp.where(keep < 1, n * m, n)
-    s = jnp.asarray(model.noise, dtype) ** 2 * (1 + (m - 1) * keep) * (1 - rows / model.d) / (n * m)
+    s = (
+        jnp.asarray(model.noise.noise_length, dtype) ** 2
+        * (1 + (m - 1) * keep)
+        * (1 - rows / model.d)
+        / (n * m)
+    )
     return s * jnp.abs(mean) / (strength**2 + s * (1 + mean**2 + strength**2) + s**2)
 
 
-def augmentation_norm(strength: float | Array, noise: float | Array, noise_keep: float | Array, n: int, m: int) -> Array:
+def augmentation_norm(
+    strength: float | Array, noise: float | Array, noise_keep: float | Array, n: int, m: int
+) -> Array:
     """phi |W v| of a feature that all views keep, on a sample whose noise vectors are orthogonal, p >= n.
 
         phi |W v| = n m phi^2/(sigma^2 (1 + (m - 1) noise_keep) + n m phi^2)
@@ -124,7 +144,9 @@ def augmentation_norm(strength: float | Array, noise: float | Array, noise_keep:
     return signal / (jnp.asarray(noise) ** 2 * (1 + (m - 1) * jnp.asarray(noise_keep)) + signal)
 
 
-def augmentation_accuracy(strength: float | Array, noise: float | Array, noise_keep: float | Array, n: int, m: int, d: int) -> Array:
+def augmentation_accuracy(
+    strength: float | Array, noise: float | Array, noise_keep: float | Array, n: int, m: int, d: int
+) -> Array:
     """Accuracy of a linear probe for that feature on fresh data.
 
         Phi(phi^2 sqrt(n m d/(1 + (m - 1) noise_keep))/sigma^2)
@@ -139,7 +161,9 @@ def augmentation_accuracy(strength: float | Array, noise: float | Array, noise_k
     vectors of the training set, which together weigh sigma^2 (1 + (m - 1) noise_keep)/(n m phi^2).
     """
     weight = n * m * d / (1 + (m - 1) * jnp.asarray(noise_keep))
-    return jax.scipy.stats.norm.cdf(jnp.asarray(strength) ** 2 * jnp.sqrt(weight) / jnp.asarray(noise) ** 2)
+    return jax.scipy.stats.norm.cdf(
+        jnp.asarray(strength) ** 2 * jnp.sqrt(weight) / jnp.asarray(noise) ** 2
+    )
 
 
 def left_behind(start: float | Array, strength: float | Array, rival: float | Array) -> Array:

@@ -8,13 +8,18 @@ import jax.numpy as jnp
 from jax import Array
 from jax.scipy.linalg import solve_triangular
 
-from cldyn.refusal import is_whole, refuse, require
+from cldyn.checks import is_whole, refuse, require
 
 _TIE = 1e-8
 
 
 def minimizer(
-    second: Array, positive: Array, embed_dim: int | Array, weight_decay: float | Array = 0.0, *, rows: int | None = None
+    second: Array,
+    positive: Array,
+    embed_dim: int | Array,
+    weight_decay: float | Array = 0.0,
+    *,
+    rows: int | None = None,
 ) -> Array:
     """The minimum-norm global minimizer of L(W) + weight_decay |W|_F^2.
 
@@ -38,7 +43,10 @@ def minimizer(
     second, positive = _square(second, positive)
     values, basis = jnp.linalg.eigh(second)
     values = jnp.where(values > values.size * jnp.finfo(values.dtype).eps * values[-1], values, 0)
-    return _top(*_agreeing(values, basis.T @ positive @ basis, weight_decay), embed_dim, rows) @ basis.T
+    return (
+        _top(*_agreeing(values, basis.T @ positive @ basis, weight_decay), embed_dim, rows)
+        @ basis.T
+    )
 
 
 def unseen(basis: Array, second: Array, direction: Array) -> Array:
@@ -61,7 +69,12 @@ def unseen(basis: Array, second: Array, direction: Array) -> Array:
 
 
 def frame_minimizer(
-    second: Array, factor: Array, embed_dim: int | Array, weight_decay: float | Array = 0.0, *, rows: int | None = None,
+    second: Array,
+    factor: Array,
+    embed_dim: int | Array,
+    weight_decay: float | Array = 0.0,
+    *,
+    rows: int | None = None,
     decays: bool = True,
 ) -> Array:
     """`minimizer` in a frame: M = diag(second) [r], P = C^T C with factor C [q, r]; returns [rows, r].
@@ -113,7 +126,9 @@ def _static_rows(embed_dim: int | Array, rows: int | None) -> int:
 def _square(second: Array, positive: Array) -> tuple[Array, Array]:
     """M and P as arrays, refused unless both are [D, D]."""
     second, positive = jnp.asarray(second), jnp.asarray(positive)
-    fits = second.ndim == 2 and second.shape[0] == second.shape[1] and second.shape == positive.shape
+    fits = (
+        second.ndim == 2 and second.shape[0] == second.shape[1] and second.shape == positive.shape
+    )
     require(fits, "second, positive", (second.shape, positive.shape), "a shape [D, D] for both")
     return second, positive
 
@@ -154,9 +169,17 @@ def _top(agreement: Array, units: Array, embed_dim: int | Array, rows: int) -> A
     cost = jnp.where(tied[:, None] & tied, units @ units.T, 0)
     _, turn = jnp.linalg.eigh(cost + jnp.diag(jnp.where(tied, 0, 1 + 2 * jnp.trace(cost))))
     row = jnp.arange(rows)
-    place = jnp.clip(row - above, 0, agreement.size - 1)  # within the tied space, which eigh puts first
+    place = jnp.clip(
+        row - above, 0, agreement.size - 1
+    )  # within the tied space, which eigh puts first
     clear = row < above
-    mixing = jnp.where(clear, jnp.eye(agreement.size, dtype=turn.dtype)[:, jnp.clip(row, 0, agreement.size - 1)], turn[:, place])
+    mixing = jnp.where(
+        clear,
+        jnp.eye(agreement.size, dtype=turn.dtype)[:, jnp.clip(row, 0, agreement.size - 1)],
+        turn[:, place],
+    )
     strength = agreement @ mixing**2
-    present = (row < embed_dim) & (clear | (row - above < jnp.sum(tied))) & (strength > 100 * epsilon)
+    present = (
+        (row < embed_dim) & (clear | (row - above < jnp.sum(tied))) & (strength > 100 * epsilon)
+    )
     return jnp.sqrt(jnp.where(present, strength, 0))[:, None] * (mixing.T @ units)

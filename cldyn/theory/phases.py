@@ -10,7 +10,13 @@ from cldyn.data import FeatureModel
 
 
 def early_growth(
-    start: Array, factor: Array, learning_rate: float | Array, steps: Array, weight_decay: float | Array = 0.0, *, flow: bool = False
+    start: Array,
+    factor: Array,
+    learning_rate: float | Array,
+    steps: Array,
+    weight_decay: float | Array = 0.0,
+    *,
+    flow: bool = False,
 ) -> Array:
     """The encoder while it is small, by gradient descent on the quadratic part of the loss.
 
@@ -44,8 +50,14 @@ def _powers(growth: Array, steps: Array) -> Array:
 
 
 def learning_step(
-    start: Array, factor: Array, direction: Array, learning_rate: float | Array, size: float = 0.1,
-    *, weight_decay: float | Array = 0.0, flow: bool = False,
+    start: Array,
+    factor: Array,
+    direction: Array,
+    learning_rate: float | Array,
+    size: float = 0.1,
+    *,
+    weight_decay: float | Array = 0.0,
+    flow: bool = False,
 ) -> tuple[Array, Array]:
     """When early growth first carries |W v| to a size, and the e-folding time there.
 
@@ -68,7 +80,9 @@ def learning_step(
         powers = _powers(growth, step)[0]
         return jnp.linalg.norm(powers[-1] * base @ direction + along @ (powers[:-1] * overlap))
 
-    span = jnp.array([0, 0.9 * jnp.log(jnp.finfo(start.dtype).max)], start.dtype) / growth[0]  # in e-folds of the fastest mode
+    span = (
+        jnp.array([0, 0.9 * jnp.log(jnp.finfo(start.dtype).max)], start.dtype) / growth[0]
+    )  # in e-folds of the fastest mode
 
     def halve(_: int, ends: Array) -> Array:
         middle = ends.mean()
@@ -130,7 +144,9 @@ def unlearning_rate(model: FeatureModel) -> Array:
 def _slowest(matrix: Array) -> Array:
     """Smallest non-zero eigenvalue whose eigenvector has a part along the first coordinate, the subclass."""
     values, vectors = jnp.linalg.eigh(matrix)
-    takes_part = (jnp.abs(vectors[0]) > 1e-6) & (values > 100 * jnp.finfo(values.dtype).eps * values[-1])
+    takes_part = (jnp.abs(vectors[0]) > 1e-6) & (
+        values > 100 * jnp.finfo(values.dtype).eps * values[-1]
+    )
     return jnp.min(jnp.where(takes_part, values, jnp.inf))
 
 

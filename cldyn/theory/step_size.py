@@ -12,7 +12,12 @@ _KRYLOV = 24  # products between restarts
 
 
 def critical_learning_rate(
-    second: Array, positive: Array, embed_dim: int | Array, weight_decay: float | Array = 0.0, *, rows: int | None = None
+    second: Array,
+    positive: Array,
+    embed_dim: int | Array,
+    weight_decay: float | Array = 0.0,
+    *,
+    rows: int | None = None,
 ) -> Array:
     """The step size above which gradient descent cannot converge to the minimum-norm minimizer, below which it does locally.
 
@@ -35,14 +40,23 @@ def critical_learning_rate(
 
 
 def frame_critical_learning_rate(
-    w: Array, second: Array, factor: Array, embed_dim: int | Array, weight_decay: float | Array = 0.0
+    w: Array,
+    second: Array,
+    factor: Array,
+    embed_dim: int | Array,
+    weight_decay: float | Array = 0.0,
 ) -> Array:
     """`critical_learning_rate` at the minimizer w [rows, r] of a frame (second [r], factor [q, r])."""
-    return _critical(w, lambda u: u * second, lambda u: (u @ factor.T) @ factor, embed_dim, weight_decay)
+    return _critical(
+        w, lambda u: u * second, lambda u: (u @ factor.T) @ factor, embed_dim, weight_decay
+    )
 
 
 def _critical(
-    w: Array, by_second: Callable[[Array], Array], by_positive: Callable[[Array], Array], embed_dim: int | Array,
+    w: Array,
+    by_second: Callable[[Array], Array],
+    by_positive: Callable[[Array], Array],
+    embed_dim: int | Array,
     weight_decay: float | Array,
 ) -> Array:
     weighted = by_second(w)
@@ -54,7 +68,9 @@ def _critical(
         curved = 4 * (cross @ weighted + cross.T @ weighted + inner @ by_second(u))
         return jnp.where(parameters, curved - 4 * by_positive(u) + 2 * weight_decay * u, 0)
 
-    first = jnp.where(parameters, jax.random.normal(jax.random.key(0), w.shape, jnp.float32).astype(w.dtype), 0)
+    first = jnp.where(
+        parameters, jax.random.normal(jax.random.key(0), w.shape, jnp.float32).astype(w.dtype), 0
+    )
     return 2 / _largest_eigenvalue(hessian, first)
 
 
@@ -76,7 +92,9 @@ def _largest_eigenvalue(product: Callable[[Array], Array], first: Array) -> Arra
         length = jnp.linalg.norm(v)
         for _ in range(2):  # once leaves rounding errors, twice does not (Parlett 1998)
             v = v - basis.T @ (basis @ v)
-        return basis.at[j + 1].set(jnp.where(jnp.linalg.norm(v) > 1e3 * jnp.finfo(v.dtype).eps * length, unit(v), 0)), table
+        return basis.at[j + 1].set(
+            jnp.where(jnp.linalg.norm(v) > 1e3 * jnp.finfo(v.dtype).eps * length, unit(v), 0)
+        ), table
 
     def restart(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         v, before, _, turn = state
@@ -87,13 +105,17 @@ def _largest_eigenvalue(product: Callable[[Array], Array], first: Array) -> Arra
 
     def grows(state: tuple[Array, Array, Array, Array]) -> Array:
         _, value, before, turn = state
-        return (turn < 2) | ((turn < 200) & (value - before > 16 * jnp.finfo(first.dtype).eps * jnp.abs(value)))
+        return (turn < 2) | (
+            (turn < 200) & (value - before > 16 * jnp.finfo(first.dtype).eps * jnp.abs(value))
+        )
 
     begin = (first.ravel(), jnp.zeros((), first.dtype), jnp.zeros((), first.dtype), jnp.int32(0))
     return lax.while_loop(grows, restart, begin)[1]
 
 
-def commuting_critical_learning_rate(second: Array, shared: Array, embed_dim: int, weight_decay: float | Array = 0.0) -> Array:
+def commuting_critical_learning_rate(
+    second: Array, shared: Array, embed_dim: int, weight_decay: float | Array = 0.0
+) -> Array:
     """`critical_learning_rate` in closed form when M and P are diagonal in one basis.
 
         lambda_max = max of 8 c_j, 4 (a_j m_k + a_k m_j) over learned j, k and of 4 m_k (a_j - a_k) over learned j, unlearned k
@@ -113,14 +135,18 @@ def commuting_critical_learning_rate(second: Array, shared: Array, embed_dim: in
     pair = learned[:, None] & learned
     mixed = 4 * (agreement[:, None] * second + agreement * second[:, None])
     strongest = jnp.max(jnp.where(learned, agreement, 0))
-    candidates = jnp.concatenate([
-        jnp.where(pair, mixed, 0).ravel(),
-        jnp.where(learned, 0, 4 * second * (strongest - agreement)),
-    ])
+    candidates = jnp.concatenate(
+        [
+            jnp.where(pair, mixed, 0).ravel(),
+            jnp.where(learned, 0, 4 * second * (strongest - agreement)),
+        ]
+    )
     return 2 / jnp.max(candidates)
 
 
-def stationary_excess(noise: float | Array, learning_rate: float | Array, momentum: float | Array = 0.0) -> Array:
+def stationary_excess(
+    noise: float | Array, learning_rate: float | Array, momentum: float | Array = 0.0
+) -> Array:
     """Mean excess loss at which SGD with a constant small step hovers.
 
         eta C/(4 (1 - mu)),   C = E|g_b|^2 at the minimizer

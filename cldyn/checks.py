@@ -1,7 +1,9 @@
 """How requests that make no sense are refused: one line naming the field, the value and what is allowed."""
 
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+import jax
 import numpy as np
 
 _SHOWN = 200  # characters of a value
@@ -14,7 +16,8 @@ class Refused(ValueError):
 def refuse(name: str, value: Any, allowed: str) -> NoReturn:
     """Raise Refused: "name: value, allowed is ..."."""
     shown = " ".join(repr(value).split())
-    raise Refused(f"{name}: {shown if len(shown) <= _SHOWN else shown[:_SHOWN] + ' ...'}, allowed is {allowed}")
+    shown = shown if len(shown) <= _SHOWN else shown[:_SHOWN] + " ..."
+    raise Refused(f"{name}: {shown}, allowed is {allowed}")
 
 
 def require(good: Any, name: str, value: Any, allowed: str) -> None:
@@ -38,7 +41,28 @@ def is_real(value: Any) -> bool:
     return _kind(value) in ("i", "u", "f")
 
 
+def is_key(value: Any) -> bool:
+    """A JAX key, typed or as two words."""
+    if not isinstance(value, jax.Array):
+        return False
+    typed = jax.dtypes.issubdtype(value.dtype, jax.dtypes.prng_key)
+    return value.shape == () if typed else value.shape == (2,) and value.dtype == np.uint32
+
+
 def _kind(value: Any) -> str:
     if isinstance(value, (list, tuple, str)) or value is None or np.ndim(value):
         return ""
     return np.asarray(value).dtype.kind
+
+
+def record_steps(record_at: Sequence[int]) -> np.ndarray:
+    """Record steps as int32 [t]."""
+    try:
+        steps = np.asarray(record_at)
+    except ValueError:
+        steps = np.empty(0)
+    whole = steps.ndim == 1 and steps.size > 0 and np.issubdtype(steps.dtype, np.integer)
+    good = whole and steps[0] >= 0 and (steps[1:] > steps[:-1]).all() and steps[-1] < 2**31
+    allowed = "a list of increasing whole numbers from 0 to 2^31 - 1"
+    require(good, "record_at", record_at, allowed)
+    return steps.astype(np.int32)

@@ -1,0 +1,171 @@
+"""Noise beside the features, one class a kind. `other` is the number of directions it lives on."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cldyn.data.codes import random_signs
+from cldyn.nouns import noun, number
+
+LENGTH = "root of the expected squared length of the noise"
+KEEP = "what part of the noise all views of an example share"
+
+
+class Noise:
+    """A kind of noise; one of your own needs `draw` alone, and its views then have fresh noise.
+
+    Originals carry `originals(...)`, any pytree of leaves [n, ...], from which the noise of their
+    views is made. `moments` and `about` are exact second moments, for populations and fresh views;
+    a kind without them is for stored views and for batches.
+    """
+
+    def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:
+        """Noise of n examples [n, other]."""
+        raise TypeError("a noise needs draw(key, n, other, dtype)")
+
+    def originals(self, key: Array, n: int, other: int, dtype: Any) -> Any:
+        """What n originals have of their noise."""
+        return self.draw(key, n, other, dtype)
+
+    def vectors(self, shared: Any, other: int, dtype: Any) -> Array:
+        """The noise of originals themselves [n, other]."""
+        return shared
+
+    def views(self, key: Array, shared: Any, m: int, other: int, dtype: Any) -> Array:
+        """Noise of m views of every original [n, m, other]."""
+        return self.fresh(key, jax.tree.leaves(shared)[0].shape[0], m, other, dtype)
+
+    def fresh(self, key: Array, n: int, m: int, other: int, dtype: Any) -> Array:
+        """Noise of m views of n examples that shares nothing [n, m, other]."""
+        return jnp.stack([self.draw(one, n, other, dtype) for one in view_keys(key, m)], axis=1)
+
+    def room(self, rows: int, other: int) -> bool:
+        """Whether there is noise for that many rows."""
+        return True
+
+
+def view_keys(key: Array, m: int) -> list[Array]:
+    """A key for the fresh noise of every view; a view's does not depend on how many there are."""
+    _, fresh_key, _ = jax.random.split(key, 3)
+    return [jax.random.fold_in(fresh_key, view) for view in range(m)]
+
+
+@noun
+class Gaussian(Noise):
+    """Gaussian noise, of which all views of an example share a part.
+
+        xi = sqrt(noise_keep) xi_0 + sqrt(1 - noise_keep) xi',   xi_0, xi' ~ N(0, length^2/other I)
+
+    Source: this project; at noise_keep = 1 the imperfect augmentation of Xue et al. (2023).
+    """
+
+    noise_length: float = number(1.0, LENGTH, 0)
+    noise_keep: float = number(0.0, KEEP, 0, 1)
+
+    def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:
+        """Noise [n, other]."""
+        draw = jax.random.normal(key, (n, other), jnp.float32).astype(dtype)
+        return draw * jnp.asarray(self.noise_length, dtype) / math.sqrt(other)
+
+    def views(self, key: Array, shared: Any, m: int, other: int, dtype: Any) -> Array:
+        """Noise of m views of every original [n, m, other]."""
+        fresh = self.fresh(key, shared.shape[0], m, other, dtype)
+        keep = jnp.asarray(self.noise_keep, dtype)
+        return jnp.sqrt(keep) * shared[:, None] + jnp.sqrt(1 - keep) * fresh
+
+    def agreement(self) -> Any:
+        """What part of its variance two views of an example share."""
+        return self.noise_keep
+
+    def moments(self, other: int, dtype: Any) -> tuple[Array, Array]:
+        """Variance of every direction, and its covariance between two views of an example."""
+        variance = jnp.full(other, jnp.asarray(self.noise_length, dtype) ** 2 / other)
+        return variance, jnp.asarray(self.agreement(), dtype) * variance
+
+    def about(self, shared: Any, other: int, dtype: Any) -> tuple[Array, Array]:
+        """Mean over all views of every original [n, other], and their mean variance about it."""
+        keep = jnp.asarray(self.noise_keep, dtype)
+        return jnp.sqrt(keep) * shared, (1 - keep) * self.moments(other, dtype)[0]
+
+
+@noun
+class Basis(Noise):
+    """Noise along one direction with a random sign; a view keeps its original's, or redraws it.
+
+        xi = +-length e_j,   j uniform, with replacement over the rows
+
+    Source: after the noise of Xue et al. (2023), here beside the features and of either sign.
+    """
+
+    noise_length: float = number(1.0, LENGTH, 0)
+    noise_keep: float = number(0.0, "probability that a view keeps the noise of its original", 0, 1)
+
+    def originals(self, key: Array, n: int, other: int, dtype: Any) -> tuple[Array, Array]:
+        """Place and sign of n originals, each [n]."""
+        place_key, sign_key = jax.random.split(key)
+        place = jax.random.randint(place_key, (n,), 0, other, dtype=jnp.int32)
+        return place, random_signs(sign_key, (n,))
+
+    def vectors(self, shared: Any, other: int, dtype: Any) -> Array:
+        """Places and signs [...] as vectors [..., other]."""
+        place, sign = shared
+        hot = jax.nn.one_hot(place, other, dtype=dtype) * sign[..., None].astype(dtype)
+        return hot * jnp.asarray(self.noise_length, dtype)
+
+    def views(self, key: Array, shared: Any, m: int, other: int, dtype: Any) -> Array:
+        """Noise of m views of every original [n, m, other]."""
+        n = shared[0].shape[0]
+        draws = [self.originals(one, n, other, dtype) for one in view_keys(key, m)]
+        fresh = [jnp.stack(part, axis=1) for part in zip(*draws, strict=True)]
+        kept = self._kept(key, n, m)
+        place, sign = (
+            jnp.where(kept, old[:, None], new) for old, new in zip(shared, fresh, strict=True)
+        )
+        return self.vectors((self._places(key, place, kept, other), sign), other, dtype)
+
+    def _kept(self, key: Array, n: int, m: int) -> Array:
+        """Which views keep the noise of their original [n, m]."""
+        keep_key = jax.random.split(key, 3)[2]
+        coins = [
+            jax.random.uniform(jax.random.fold_in(keep_key, view), (n,), jnp.float32)
+            for view in range(m)
+        ]
+        return jnp.stack(coins, axis=1) < jnp.asarray(self.noise_keep, jnp.float32)
+
+    def _places(self, key: Array, place: Array, kept: Array, other: int) -> Array:
+        return place
+
+    def agreement(self) -> Any:
+        """What part of its variance two views of an example share."""
+        return self.noise_keep**2
+
+    moments = Gaussian.moments
+
+    def about(self, shared: Any, other: int, dtype: Any) -> tuple[Array, Array]:
+        """Mean over all views of every original [n, other], and their mean variance about it."""
+        keep, noise = jnp.asarray(self.noise_keep, dtype), self.vectors(shared, other, dtype)
+        spread = keep * (1 - keep) * jnp.mean(noise**2, axis=0)
+        return keep * noise, (1 - keep) * self.moments(other, dtype)[0] + spread
+
+
+@noun
+class DistinctBasis(Basis):
+    """`Basis` noise in directions drawn without replacement over the rows: orthogonal noise."""
+
+    def _places(self, key: Array, place: Array, kept: Array, other: int) -> Array:
+        # Every row owns a direction; rows that keep the original's use that of the first that does.
+        n, m = kept.shape
+        fresh_key = jax.random.split(key, 3)[1]
+        owner = jnp.where(kept, jnp.argmax(kept, axis=1)[:, None], jnp.arange(m))
+        deck = jax.random.permutation(fresh_key, other)[: n * m].reshape(m, n).T
+        return jnp.take_along_axis(deck, owner, axis=1)
+
+    def room(self, rows: int, other: int) -> bool:
+        """Whether there is a direction for every row."""
+        return rows <= other
+
+
+NOISES = {"gaussian": Gaussian, "basis": Basis, "distinct_basis": DistinctBasis}

@@ -1,0 +1,204 @@
+"""Sources of a feature model: stored rows, fresh views of originals, the whole population."""
+
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from cldyn import data, moments
+from cldyn.checks import require
+from cldyn.data import FeatureModel, Views, membership
+from cldyn.nouns import flag, noun, part, size, whole
+from cldyn.sources.units import (
+    SIGNS,
+    Drawn,
+    FreshUnits,
+    NewUnits,
+    Rows,
+    StoredUnits,
+    batch_key,
+    stored_units,
+    weighted,
+)
+
+_MODELS = {"features": FeatureModel}
+_MODEL = "the feature model"
+_N = "n, examples; a multiple of 4 when balanced"
+_M = "m, views of each example; at least 2 where they are positive pairs"
+_BALANCED = "equal counts of every class and subclass"
+_TEST = "originals in the test sample"
+_SEED = "seed of training and test data"
+
+
+def _drawn(model: FeatureModel, dtype: Any, test: Views | None, **more: Any) -> Drawn:
+    """What all sources of a feature model draw alike."""
+    gaps = 2 * model.strengths(dtype)[:2, None] * more["directions"][:2]
+    given = {"x": None, "member": None, "submember": None, "originals": None} | more
+    rows = None
+    if test is not None:
+        groups = (membership(code, SIGNS, dtype) for code in (test.label, test.subclass))
+        rows = Rows(test.x[:, 0], *groups)
+    named = {"class_gap": gaps[:1], "subclass_gap": gaps[1:]}
+    return Drawn(**given, gaps=named, test=rows)
+
+
+@noun
+class Stored:
+    """Rows drawn once: m views of each of n examples.
+
+    Example:
+        >>> import cldyn
+        >>> cldyn.Stored(cldyn.FeatureModel(d=100), n=40, m=2, data_seed=1).shape
+        (40, 2, 100)
+    """
+
+    model: FeatureModel = part(FeatureModel(), _MODEL, _MODELS)
+    n: int = size(100, _N)
+    m: int = size(2, _M)
+    balanced: bool = flag(True, _BALANCED)
+    test_size: int = size(400, _TEST)
+    data_seed: int = whole(0, _SEED)
+
+    fresh, has_rows, has_test = False, True, True
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """n, m, d."""
+        return self.n, self.m, self.model.d
+
+    def draw(self, dtype: Any, test: bool) -> Drawn:
+        """What there is to learn from, and a test sample if wanted."""
+        key, model = jax.random.key(self.data_seed), self.model
+        views = data.sample(key, model, self.n, self.m, balanced=self.balanced, dtype=dtype)
+        member, submember = (
+            membership(code, SIGNS, dtype) for code in (views.label, views.subclass)
+        )
+        tested = data.sample_test(key, model, self.test_size, dtype=dtype) if test else None
+        return _drawn(
+            model, dtype, tested,
+            x=views.x, member=member, submember=submember, directions=views.directions,
+        )  # fmt: skip
+
+    def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
+        """The frame of the rows."""
+        return moments.frame(drawn.x, drawn.member, bias)  # type: ignore[arg-type]
+
+    def units(self, drawn: Drawn, training: Any, x: Array) -> StoredUnits:
+        """What batches are made of; x: the views in coordinates of one's choice."""
+        return stored_units(self, drawn, training, x)
+
+    def check(self) -> None:
+        """Refuse numbers that do not fit each other."""
+        data.check_sizes(self.n, self.m, self.balanced)
+        data.check_room(self.model, self.n, self.m)
+
+
+@noun
+class FreshViews:
+    """n examples whose views are drawn anew in every step; all of them at once where batches are
+    full, by their exact moments.
+
+    Example:
+        >>> import cldyn
+        >>> source = cldyn.FreshViews(cldyn.FeatureModel(d=20), n=40)
+        >>> cldyn.Experiment(source).replace(batch=cldyn.Subset(8)).problem.n
+        40
+    """
+
+    model: FeatureModel = part(FeatureModel(), _MODEL, _MODELS)
+    n: int = size(100, _N)
+    m: int = size(2, "m, views of every example in a batch")
+    balanced: bool = flag(True, _BALANCED)
+    test_size: int = size(400, _TEST)
+    data_seed: int = whole(0, _SEED)
+
+    fresh, has_rows, has_test = True, False, True
+    shape = Stored.shape
+
+    def draw(self, dtype: Any, test: bool) -> Drawn:
+        """The originals, and a test sample if wanted."""
+        key, model = jax.random.key(self.data_seed), self.model
+        given = data.originals(key, model, self.n, balanced=self.balanced, dtype=dtype)
+        tested = data.sample_test(key, model, self.test_size, dtype=dtype) if test else None
+        member = membership(given.codes[:, 0], SIGNS, dtype)
+        return _drawn(
+            model, dtype, tested, member=member, originals=given, directions=given.directions
+        )
+
+    def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
+        """The frame of all views of the originals."""
+        return moments.views_frame(self.model, drawn.originals, bias, dtype)
+
+    def units(self, drawn: Drawn, training: Any, x: Array | None) -> FreshUnits:
+        """What batches are made of."""
+        key = batch_key(training.seed)
+        return FreshUnits(key, self, drawn.originals, weighted(drawn.member))
+
+    def views(self, given: data.Originals, chosen: Array, key: Array, dtype: Any) -> Array:
+        """Fresh views [b, m, d] of chosen originals."""
+        noise = jax.tree.map(lambda leaf: leaf[chosen], given.noise)
+        given = given._replace(codes=given.codes[chosen], noise=noise)
+        return data.augment(key, self.model, given, self.m, dtype=dtype)
+
+    def check(self) -> None:
+        """Refuse numbers that do not fit each other."""
+        data.check_sizes(self.n, self.m, self.balanced)
+        _check_moments(self.model)
+
+
+@noun
+class Population:
+    """The whole distribution, by its exact moments; a batch is of new examples.
+
+    Example:
+        >>> import cldyn
+        >>> model = cldyn.FeatureModel(d=20, noise=cldyn.Gaussian(0.3))
+        >>> cldyn.run(cldyn.Experiment(cldyn.Population(model)), [0, 50]).finite_steps
+        50
+    """
+
+    model: FeatureModel = part(FeatureModel(), _MODEL, _MODELS)
+    m: int = size(2, "m, views of every example in a batch")
+    test_size: int = size(400, _TEST)
+    data_seed: int = whole(0, "seed of test data")
+
+    fresh, has_rows, has_test = True, False, True
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """1, m, d."""
+        return 1, self.m, self.model.d
+
+    def draw(self, dtype: Any, test: bool) -> Drawn:
+        """Directions, and a test sample if wanted."""
+        key, model = jax.random.key(self.data_seed), self._straight()
+        tested = data.sample_test(key, model, self.test_size, dtype=dtype) if test else None
+        return _drawn(
+            model, dtype, tested, directions=jnp.eye(model.features, model.d, dtype=dtype)
+        )
+
+    def _straight(self) -> FeatureModel:
+        """The model in unrotated directions, in which the population is trained."""
+        return replace(self.model, rotated=False)
+
+    def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
+        """The eigenframe of the distribution."""
+        return moments.population_frame(self.model, bias, dtype)
+
+    def units(self, drawn: Drawn, training: Any, x: Array | None) -> NewUnits:
+        """What batches are made of."""
+        return NewUnits(batch_key(training.seed), self, jnp.zeros(0, drawn.directions.dtype))
+
+    def check(self) -> None:
+        """Refuse a noise without moments."""
+        _check_moments(self.model)
+
+
+def _check_moments(model: FeatureModel) -> None:
+    known = all(hasattr(model.noise, name) for name in ("moments", "about"))
+    require(known, "noise", model.noise, "a kind with exact moments, for fresh views")
+
+
+SOURCES = {"stored": Stored, "fresh_views": FreshViews, "population": Population}

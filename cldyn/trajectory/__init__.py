@@ -1,0 +1,41 @@
+"""One trajectory: a problem made ready, a training run on it, and what theory says of both.
+
+`system` is the seam: `train` knows neither of its two makers, `frame` and `inputs`.
+"""
+
+from cldyn.trajectory.limit import Limit, Setting, settle, with_step
+from cldyn.trajectory.plan import Measures, Plan, plan_of
+from cldyn.trajectory.predict import (
+    Prediction,
+    bounds_peak,
+    forecast,
+    forecast_plan,
+    gradient_noise,
+    predict,
+    without_batches,
+)
+from cldyn.trajectory.prepared import Prepared, prepare
+from cldyn.trajectory.train import Run, run, step_size, train
+
+__all__ = [
+    "Limit",
+    "Measures",
+    "Plan",
+    "Prediction",
+    "Prepared",
+    "Run",
+    "Setting",
+    "bounds_peak",
+    "forecast",
+    "forecast_plan",
+    "gradient_noise",
+    "plan_of",
+    "predict",
+    "prepare",
+    "run",
+    "settle",
+    "step_size",
+    "train",
+    "with_step",
+    "without_batches",
+]

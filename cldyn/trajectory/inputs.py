@@ -1,0 +1,92 @@
+"""Any encoder, loss and optimizer, on inputs as they are."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax import Array
+
+from cldyn import losses
+from cldyn.data import contrasts
+from cldyn.encoders import Layers, append_one, end_to_end, is_linear
+from cldyn.trajectory.limit import Setting
+from cldyn.trajectory.prepared import DIFFERENCES
+from cldyn.trajectory.system import System, on_batches, start, through
+
+
+def on_inputs(setting: Setting) -> System:
+    """Any encoder, any loss, any optimizer, in the coordinates of the inputs."""
+    return _linear(setting) if is_linear(setting.training.encoder) else _nonlinear(setting)
+
+
+def _nonlinear(setting: Setting) -> System:
+    prepared, training = setting.prepared, setting.training
+    encoder = training.encoder
+
+    def embed(params: Any, name: str, below: bool) -> Array:
+        if name == "directions":
+            return encoder.apply(params, prepared.probes[name]) - encoder.apply(
+                params, prepared.origin[None]
+            )
+        if name in DIFFERENCES:  # of means over test rows
+            classes, subclasses = prepared.groups["test"]
+            member = classes if name == "class_gap" else subclasses
+            return contrasts(encoder.apply(params, prepared.probes["test"]), member)
+        return encoder.apply(params, prepared.probes[name])
+
+    return System(
+        start=start(setting),
+        gradient=on_batches(setting, encoder.apply),
+        embed=embed,
+        loss=_loss_of_rows(setting),
+        inside=None,
+        layers=None,
+        weights=lambda params: params,
+    )
+
+
+def _linear(setting: Setting) -> System:
+    prepared, training = setting.prepared, setting.training
+    bias, frame = training.encoder.bias, prepared.frame
+
+    def embed(layers: Layers, name: str, below: bool) -> Array:
+        x = prepared.probes[name]
+        wide = jnp.pad(x, ((0, 0), (0, int(bias)))) if name in DIFFERENCES else append_one(x, bias)
+        return wide @ (layers.first if below else end_to_end(layers)).T
+
+    if prepared.units is not None:
+        gradient = on_batches(setting, training.encoder.apply)
+    else:
+        basis, second, factor = frame.basis, frame.second, setting.factor()  # type: ignore[union-attr]
+        gradient = through(
+            end_to_end, lambda w: losses.spectral_gradient(w @ basis, second, factor) @ basis.T
+        )
+
+    def inside(layers: Layers) -> Array:
+        return end_to_end(layers) @ frame.basis  # type: ignore[union-attr]
+
+    def loss(layers: Layers) -> Array:
+        second = frame.second  # type: ignore[union-attr]
+        return losses.spectral_in_frame(inside(layers), second, setting.factor())
+
+    return System(
+        start=start(setting),
+        gradient=gradient,
+        embed=embed,
+        loss=_loss_of_rows(setting) if frame is None else loss,
+        inside=lambda layers: jnp.where(frame.second > 0, inside(layers), 0),  # type: ignore[union-attr]
+        layers=lambda layers: (layers.first @ layers.first.T, layers.head),
+        weights=end_to_end,
+    )
+
+
+def _loss_of_rows(setting: Setting) -> Any:
+    """The loss of all stored rows."""
+    training, rows = setting.training, setting.prepared.rows
+
+    def loss(params: Any) -> Array:
+        batch = rows.everything(training.positives)
+        return training.loss(
+            training.encoder.apply(params, batch.x.reshape(-1, batch.x.shape[-1])), batch.pairs
+        )
+
+    return loss

@@ -1,0 +1,116 @@
+"""What is static of a group of trajectories: where they are trained and what is measured of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cldyn.checks import require
+from cldyn.encoders import DeepLinear, is_linear
+from cldyn.experiment import Experiment, by_moments
+from cldyn.measures import EXACT, MEASURES, Measure
+
+Measures = Sequence[str | Measure] | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is static of a group of trajectories.
+
+    in_frame: whether they are trained in the frame of the data or on inputs as they are.
+    moments: whether second moments are all that the loss knows, so that there are frame and limit.
+    decays: whether weight decay plays a part at all.
+    critical: whether critical rates are wanted.
+    measures: what is recorded.
+    precision: of all numbers.
+    """
+
+    in_frame: bool
+    moments: bool
+    decays: bool
+    critical: bool
+    measures: tuple[Measure, ...]
+    precision: str
+
+    def needs(self, what: str) -> bool:
+        """Whether a measure needs this."""
+        return any(what in measure.needs for measure in self.measures)
+
+
+def plan_of(
+    experiment: Experiment, measure: Measures = None, varied: Mapping[str, Any] | None = None
+) -> Plan:
+    """The plan of an experiment, or of trajectories with these values of its numbers.
+
+    Args:
+        experiment: checked.
+        measure: names or measures of one's own; None: those that need no sample.
+        varied: numbers that vary between trajectories {field: values}.
+    """
+    training, problem = experiment.training, experiment.problem
+    decays = np.asarray((varied or {}).get("weight_decay", training.weight_decay), float)
+    moments = by_moments(training)
+    commutes = getattr(training.optimizer, "commutes", False)
+    unit = getattr(training.optimizer, "learning_rate_unit", "absolute")
+    return Plan(
+        in_frame=moments and commutes and not (problem.fresh and training.batch.draws),
+        moments=moments,
+        decays=bool(np.any(decays != 0)),
+        critical=unit == "critical",
+        measures=_chosen(experiment, measure),
+        precision=experiment.precision,
+    )
+
+
+def _chosen(experiment: Experiment, measure: Measures) -> tuple[Measure, ...]:
+    """The measures asked for; by default all exact ones that there can be."""
+    there = _there(experiment)
+    if measure is None:
+        exact = (MEASURES[name] for name in EXACT)
+        return tuple(one for one in exact if set(one.needs) <= set(there))
+    listed = isinstance(measure, (list, tuple, set))
+    require(listed, "measure", measure, "a list of names or measures")
+    chosen = []
+    for one in measure:
+        known = isinstance(one, Measure) or (isinstance(one, str) and one in MEASURES)
+        require(known, "measure", one, f"a cldyn.Measure or one of {', '.join(MEASURES)}")
+        found = one if isinstance(one, Measure) else MEASURES[one]
+        for need in found.needs:
+            allowed = f"one without {_NEEDS.get(need, need)}, which this experiment has not"
+            require(need in there, "measure", found.name, allowed)
+        chosen.append(found)
+    return tuple(chosen)
+
+
+_NEEDS = {
+    "directions": "feature directions",
+    "train": "stored training rows",
+    "test": "test rows",
+    "gaps": "known differences of means (for a nonlinear encoder: test rows)",
+    "loss": "a loss of everything",
+    "limit": "a predicted limit",
+    "layers": "layers of a linear encoder",
+}
+
+
+def _there(experiment: Experiment) -> set[str]:
+    """What measures may need."""
+    problem, training = experiment.problem, experiment.training
+    linear, moments = is_linear(training.encoder), by_moments(training)
+    given = getattr(problem, "directions", None)
+    has = {
+        "directions": given is None or len(given) > 0,
+        "train": problem.has_rows,
+        "test": problem.has_test,
+        "gaps": linear or problem.has_test,
+        "loss": moments or problem.has_rows,
+        "limit": moments,
+        "layers": linear,
+    }
+    return {name for name, there in has.items() if there}
+
+
+def is_deep(experiment: Experiment) -> bool:
+    """Whether the encoder has a linear projection head."""
+    return isinstance(experiment.training.encoder, DeepLinear)

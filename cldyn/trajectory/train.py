@@ -1,0 +1,160 @@
+"""One trajectory: trained, observed, and run from the outside."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from cldyn import dynamics, nouns
+from cldyn.checks import record_steps, require
+from cldyn.encoders import with_rows
+from cldyn.experiment import Experiment, check, numerics
+from cldyn.measures import Observed
+from cldyn.trajectory.frame import in_frame
+from cldyn.trajectory.inputs import on_inputs
+from cldyn.trajectory.limit import Setting, settle, with_step
+from cldyn.trajectory.plan import Measures, Plan, plan_of
+from cldyn.trajectory.prepared import key_of, prepare
+from cldyn.trajectory.system import System
+
+
+class Run(NamedTuple):
+    """A trajectory.
+
+    records: measure name -> [t, ...].
+    finite_steps: steps before divergence.
+    weights: the last W in input coordinates [p, D]; of a nonlinear encoder its parameters.
+    learning_rate: the step size in use; NaN for an optimizer that has none.
+    state: where it stands; `run(..., state=state)` continues from it bit for bit.
+    """
+
+    records: dict[str, np.ndarray]
+    finite_steps: int
+    weights: Any
+    learning_rate: float
+    state: dynamics.State
+
+
+def system_of(setting: Setting, plan: Plan) -> System:
+    """The system of a setting, in the coordinates that the plan says."""
+    return in_frame(setting) if plan.in_frame else on_inputs(setting)
+
+
+def observe(setting: Setting, system: System, plan: Plan, params: Any) -> dict[str, Array]:
+    """Measures of parameters."""
+
+    def loss() -> Array:
+        if not plan.decays:
+            return system.loss(params)
+        squares = sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(params))
+        return system.loss(params) + setting.training.weight_decay * squares
+
+    seen = Observed(
+        embed=lambda name: system.embed(params, name, False),
+        below=lambda name: system.embed(params, name, True),
+        groups=setting.prepared.groups,
+        loss=loss,
+        inside=lambda: system.inside(params),  # type: ignore[misc]
+        limit=setting.limit,
+        layers=lambda: system.layers(params),  # type: ignore[misc]
+    )
+    return {measure.name: jnp.asarray(measure.function(seen)) for measure in plan.measures}
+
+
+def train(
+    setting: Setting, plan: Plan, record_at: Array, state: dynamics.State | None = None
+) -> tuple[dynamics.Trajectory, Any]:
+    """One trajectory, from its start or from a state; also returns its last weights."""
+    system, training = system_of(setting, plan), setting.training
+    optimizer = training.optimizer
+    decay = training.weight_decay if plan.decays else 0.0
+    coupled = plan.decays and not getattr(optimizer, "decouples", False)
+
+    def gradient(params: Any, key: Array, step: Array) -> Any:
+        grads = system.gradient(params, key, step)
+        return jax.tree.map(lambda g, p: g + 2 * decay * p, grads, params) if coupled else grads
+
+    slope = optimizer.slope(gradient) if hasattr(optimizer, "slope") else gradient
+    steps = optimizer.transform(decay)
+    trajectory = dynamics.simulate(
+        key_of(setting.prepared),
+        dynamics.start(system.start, steps) if state is None else state,
+        slope,
+        steps,
+        record_at=record_at,
+        record=lambda params, step: observe(setting, system, plan, params),
+    )
+    return trajectory, system.weights(trajectory.state.params)
+
+
+def step_size(training: Any) -> Array:
+    """The learning rate in use; NaN for an optimizer that has none."""
+    return jnp.asarray(getattr(training.optimizer, "learning_rate", jnp.nan))
+
+
+@partial(jax.jit, static_argnames="plan")
+def _run(problem: Any, training: Any, record_at: Array, plan: Plan, state: Any) -> tuple[Any, ...]:
+    prepared = prepare(problem, training, plan)
+    setting = with_step(Setting(prepared, training, settle(prepared, training, plan)))
+    trajectory, last = train(setting, plan, record_at, state)
+    return trajectory.records, trajectory.state, last, step_size(setting.training)
+
+
+def ready(experiment: Experiment) -> tuple[Any, Any]:
+    """Problem and training of a checked experiment, in its precision and with room for W."""
+    training = experiment.training
+    rows = getattr(training.encoder, "embed_dim", 0)
+    encoder = with_rows(training.encoder, int(rows))
+    training = nouns.put(training, ("encoder",), encoder)
+    return nouns.cast(experiment.problem, experiment.precision), nouns.cast(
+        training, experiment.precision
+    )
+
+
+def run(
+    experiment: Experiment,
+    record_at: Sequence[int],
+    *,
+    measure: Measures = None,
+    state: dynamics.State | None = None,
+) -> Run:
+    """Train one trajectory.
+
+    Args:
+        experiment: what to run.
+        record_at: increasing steps >= 0; the run ends at the last.
+        measure: names among `cldyn.MEASURES` or measures of your own; by default those that need
+            no sample of embeddings.
+        state: that of an earlier run of the same experiment, to continue from; None: the start.
+
+    Returns:
+        Run. Equal to the same trajectory of a sweep up to rounding (a batch of another shape sums
+        in another order).
+
+    Raises:
+        ValueError: one line naming the field, the value and what is allowed.
+
+    Example:
+        >>> import cldyn
+        >>> half = cldyn.run(cldyn.Experiment(), [0, 50])
+        >>> rest = cldyn.run(cldyn.Experiment(), [100], state=half.state)
+        >>> rest.finite_steps
+        100
+    """
+    check(experiment)
+    plan = plan_of(experiment, measure)
+    steps = record_steps(record_at)
+    require(
+        state is None or isinstance(state, dynamics.State), "state", state, "the state of a run"
+    )
+    if state is not None:
+        allowed = f"steps from {int(state.step)} on, where the state stands"
+        require(steps[0] >= int(state.step), "record_at", record_at, allowed)
+    with numerics(experiment.precision):
+        done = _run(*ready(experiment), steps, plan, state)
+        records, state, last, rate = jax.device_get(done)
+    return Run(records, int(state.finite_steps), last, float(rate), state)
