@@ -1,7 +1,7 @@
 """Class collapse by full-batch gradient descent: cldyn beside PyTorch, numpy and plain JAX, on the same data and starts.
 
 Job: n = 100, m = 2, d = 1000, p = 3, bias, 16 problems x 16 learning rates, 1000 steps, 20 records of the gaps, float32.
-numpy and PyTorch, lane after lane, run the first two learning rates of the first problem. Peers average embeddings over a class and
+numpy and PyTorch, trajectory after trajectory, run the first two learning rates of the first problem. Peers average embeddings over a class and
 square their p x p moments, where a textbook implementation writes N x N pair weights. Gaps are compared before any time is believed.
 The steady state of cldyn is a warm sweep of ten times the steps and records less the one of the job, whose preparation is the same.
 """
@@ -31,7 +31,8 @@ def inputs():
         views = cldyn.sample(jax.random.key(seed), cldyn.FeatureModel(), 100, 2)
         flat = np.asarray(views.x).reshape(200, 1000)
         rows.append(np.concatenate([flat, np.ones((200, 1), np.float32)], axis=1))
-        starts.append(cldyn.run(cldyn.Experiment(cldyn.Problem(data_seed=seed), cldyn.Training(seed=seed)), [0]).weights)
+        experiment = cldyn.Experiment().replace(data_seed=seed, seed=seed)
+        starts.append(cldyn.run(experiment, [0]).weights)
         label = np.repeat(np.asarray(views.label), 2)
         weights.append(np.stack([label == -1, label == 1]).astype(np.float32) / 100)
     return np.stack(rows), np.stack(starts), np.stack(weights)
@@ -52,7 +53,7 @@ def by_numpy(rows, start, weights, rates, steps):
 
 
 def by_torch(rows, start, weights, rates, steps):
-    """Autograd, a loop over lanes."""
+    """Autograd, a loop over trajectories."""
     import torch
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -77,7 +78,7 @@ def by_torch(rows, start, weights, rates, steps):
 def by_jax(rows, starts, weights, rates):
     """jit(vmap(vmap(scan(grad)))) as a good user would write it."""
 
-    def lane(x, start, mean, rate):
+    def trajectory(x, start, mean, rate):
         def loss(w):
             z = x @ w.T
             return -jnp.sum((mean @ z) ** 2) + jnp.sum((z.T @ z / 200) ** 2)
@@ -91,20 +92,31 @@ def by_jax(rows, starts, weights, rates):
 
         return jax.lax.scan(record, start, None, length=RECORDS)[1]
 
-    return jax.vmap(jax.vmap(lane, (None, None, None, 0)), (0, 0, 0, None))(rows, starts, weights, rates)
+    return jax.vmap(jax.vmap(trajectory, (None, None, None, 0)), (0, 0, 0, None))(
+        rows, starts, weights, rates
+    )
 
 
 def by_cldyn(record_at):
     """A sweep: sampling, frame and prediction of the limit included."""
-    axes = [{"seed": range(PROBLEMS), "data_seed": range(PROBLEMS)}, {"learning_rate": RATES.tolist()}]
-    return cldyn.sweep(cldyn.Experiment(), axes, record_at, measure=("class_gap", "subclass_gap"), progress=False)
+    axes = [
+        {"seed": range(PROBLEMS), "data_seed": range(PROBLEMS)},
+        {"learning_rate": RATES.tolist()},
+    ]
+    return cldyn.sweep(
+        cldyn.Experiment(), axes, record_at, measure=("class_gap", "subclass_gap"), progress=False
+    )
 
 
 def peers():
-    """Name, job as a call, and its lanes among [problems, learning rates]."""
+    """Name, job as a call, and its trajectories among [problems, learning rates]."""
     rows, starts, weights = inputs()
     one = rows[0], starts[0], weights[0], RATES[:2], STEPS
-    yield "plain JAX, jit(vmap(vmap(scan(grad))))", lambda: by_jax(rows, starts, weights, RATES), np.s_[:, :]
+    yield (
+        "plain JAX, jit(vmap(vmap(scan(grad))))",
+        lambda: by_jax(rows, starts, weights, RATES),
+        np.s_[:, :],
+    )
     yield "numpy by hand", lambda: by_numpy(*one), np.s_[0, :2]
     try:
         import torch
@@ -121,7 +133,9 @@ def peers():
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     rounds = parser.parse_args().rounds
     jax.config.update("jax_default_matmul_precision", "highest")
@@ -129,9 +143,9 @@ def main():
     expected = np.stack([ours.class_gap, ours.subclass_gap], axis=-1)
     longer = np.linspace(STEPS / RECORDS, LONGER * STEPS, LONGER * RECORDS).astype(int)
     calls, right = {}, True
-    for name, call, lanes in peers():
+    for name, call, trajectories in peers():
         found = np.asarray(call())
-        right &= agree(name, found, expected[lanes])
+        right &= agree(name, found, expected[trajectories])
         calls[name] = call, found[..., 0, 0].size * STEPS
     both = (lambda: by_cldyn(RECORD_AT)), (lambda: by_cldyn(longer))
     compare("G1: gradient descent", both, LONGER, PROBLEMS * RATES.size * STEPS, calls, rounds)

@@ -24,32 +24,52 @@ def agree(name: str, found: np.ndarray, expected: np.ndarray) -> bool:
     return error < 1e-2
 
 
-def compare(title: str, ours: tuple[Callable, Callable], longer: int, lane_steps: int, peers: dict[str, tuple[Callable, int]], rounds: int) -> None:
-    """Print a table of lane-steps per second.
+def compare(
+    title: str,
+    ours: tuple[Callable, Callable],
+    longer: int,
+    trajectory_steps: int,
+    peers: dict[str, tuple[Callable, int]],
+    rounds: int,
+) -> None:
+    """Print a table of trajectory-steps per second.
 
     Args:
         ours: the job as a call, and the job with `longer` times the steps, whose preparation is the same: the difference is the steady state.
-        lane_steps: of the job. peers: {name: (call, lane-steps)}.
+        trajectory_steps: of the job. peers: {name: (call, trajectory-steps)}.
     """
     whole, long = "cldyn, whole sweep with its preparation", "ten times the steps"
     calls = {whole: ours[0], long: ours[1], **{name: call for name, (call, _) in peers.items()}}
-    ran = {whole: lane_steps, **{name: count for name, (_, count) in peers.items()}}
+    ran = {whole: trajectory_steps, **{name: count for name, (_, count) in peers.items()}}
     firsts = {name: timed(call)[0] for name, call in calls.items()}
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):  # what else the machine does falls on all of them
         for name, call in calls.items():
             seconds[name].append(timed(call)[0])
-    steady = [lane_steps * (longer - 1) / (lasting - job) for lasting, job in zip(seconds.pop(long), seconds[whole], strict=True)]
-    ready = [job - lane_steps / speed for job, speed in zip(seconds[whole], steady, strict=True)]
-    print(f"\n{title}\n{jax.devices()[0].device_kind}, {os.cpu_count()} cores, jax {jax.__version__}, {rounds} rounds: median (least-most)\n")
-    print("| peer | lane-steps/s | steady cldyn is faster by | preparation, s | compilation, s |")
+    steady = [
+        trajectory_steps * (longer - 1) / (lasting - job)
+        for lasting, job in zip(seconds.pop(long), seconds[whole], strict=True)
+    ]
+    ready = [
+        job - trajectory_steps / speed for job, speed in zip(seconds[whole], steady, strict=True)
+    ]
+    print(
+        f"\n{title}\n{jax.devices()[0].device_kind}, {os.cpu_count()} cores, jax {jax.__version__}, {rounds} rounds: median (least-most)\n"
+    )
+    print(
+        "| peer | trajectory-steps/s | steady cldyn is faster by | preparation, s | compilation, s |"
+    )
     print("|---|---|---|---|---|")
-    print(f"| cldyn, steady state with records | {spread(steady, ',.0f')} | 1 | {spread(ready, '.2f')} | |")
+    print(
+        f"| cldyn, steady state with records | {spread(steady, ',.0f')} | 1 | {spread(ready, '.2f')} | |"
+    )
     for name, taken in seconds.items():
         speed = [ran[name] / second for second in taken]
         ratio = [ours / theirs for ours, theirs in zip(steady, speed, strict=True)]
         compilation = f"{firsts[name] - min(taken):.2f}" if "JAX" in name or name == whole else ""
-        print(f"| {name} | {spread(speed, ',.0f')} | {spread(ratio, '.1f')} | {'included' if name == whole else ''} | {compilation} |")
+        print(
+            f"| {name} | {spread(speed, ',.0f')} | {spread(ratio, '.1f')} | {'included' if name == whole else ''} | {compilation} |"
+        )
 
 
 def spread(values: list[float], form: str) -> str:

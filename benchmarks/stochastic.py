@@ -2,11 +2,12 @@
 
 S1: n = 100, m = 2, d = 1000, p = 3, bias, 16 problems x 16 learning rates, 1000 steps on batches of 32 of the 200 stored rows, 20 records
 of the gaps, float32. S2: the same with 32 fresh examples, of one view with noise of their own, in every step. All weigh pairs alike, without
-bias. PyTorch and numpy, lane after lane, run two learning rates of the first problem; plain JAX shares a batch among learning rates, as cldyn
+bias. PyTorch and numpy, trajectory after trajectory, run two learning rates of the first problem; plain JAX shares a batch among learning rates, as cldyn
 does. First the peers train on the very batches that cldyn draws and their gaps are compared; in the timed rounds everyone draws its own.
 """
 
 import argparse
+import dataclasses
 import os
 import sys
 from functools import partial
@@ -18,13 +19,11 @@ from class_collapse import DIRECTIONS, LONGER, PROBLEMS, RATES, RECORD_AT, RECOR
 from harness import agree, compare
 
 import cldyn
-from cldyn import lane as lab
-from cldyn.experiment import cast
-from cldyn.lane import batches
+from cldyn import nouns, trajectory
 
 B, N = 32, 200
-STORED = cldyn.Experiment(cldyn.Problem(), cldyn.Training(batch="subset", batch_size=B))
-FRESH = cldyn.Experiment(cldyn.Problem(m=1, population=True), cldyn.Training(batch="iid", batch_size=B))
+STORED = cldyn.Experiment().replace(batch=cldyn.Subset(B))
+FRESH = cldyn.Experiment(cldyn.Population(m=1)).replace(batch=cldyn.Iid(B))
 _APART = 1 - np.eye(B, dtype=np.float32)
 # Inverse inclusion probabilities of pairs of rows: of 200 without replacement, of a population.
 PAIRS = {
@@ -36,25 +35,30 @@ PAIRS = {job: pairs.astype(np.float32) for job, pairs in PAIRS.items()}
 
 def drawn(job, seed):
     """The batches of cldyn: rows [steps, b, 1001] and signs of the class [steps, b]."""
-    problem = cldyn.Problem(m=job.problem.m, population=job.problem.population, data_seed=seed)
-    training = cldyn.Training(batch=job.training.batch, batch_size=B, seed=seed)
-    structure = lab.structure_of(job, ())._replace(frame=False)
+    job = job.replace(data_seed=seed, seed=seed)
+    plan = trajectory.plan_of(job, ())
+    plan = dataclasses.replace(plan, in_frame=False)
 
     @jax.jit
     def every(problem, training):
-        source = lab.prepare(problem, training, structure).source
+        units = trajectory.prepare(problem, training, plan).units
 
         def one(step):
-            batch = batches.draw(source, training, jax.random.fold_in(source.key, step), step)
-            return batch.x[:, 0], jnp.where(batch.member[1] > 0, 1.0, -1.0)
+            batch = units.draw(training, jax.random.fold_in(units.key, step), step)
+            x = batch.x[:, 0]
+            one = jnp.ones((len(x), 1), x.dtype)
+            sign = jnp.where(batch.pairs.member[1] > 0, 1.0, -1.0)
+            return jnp.concatenate([x, one], axis=1), sign
 
         return jax.lax.map(one, jnp.arange(STEPS))
 
-    return jax.device_get(every(*(cast(half, "float32") for half in (problem, training))))
+    return jax.device_get(
+        every(*(nouns.cast(half, "float32") for half in (job.problem, job.training)))
+    )
 
 
 def by_numpy(job, rows, label, start, given, rates):
-    """Closed gradient, a loop over lanes."""
+    """Closed gradient, a loop over trajectories."""
     rng, pairs, out = np.random.default_rng(0), PAIRS[job], []
     for rate in rates:
         w, gaps = start.copy(), []
@@ -79,14 +83,18 @@ def fresh_numpy(rng):
     """32 examples of the figure's setting."""
     signs = rng.integers(0, 2, (B, 2)) * 2 - 1
     noise = rng.standard_normal((B, 998), np.float32) / np.float32(998**0.5)
-    return np.concatenate([signs + np.array([0, 1]), noise, np.ones((B, 1))], axis=1).astype(np.float32), signs[:, 0]
+    return np.concatenate([signs + np.array([0, 1]), noise, np.ones((B, 1))], axis=1).astype(
+        np.float32
+    ), signs[:, 0]
 
 
 def by_torch(job, rows, label, start, given, rates):
-    """Autograd, a loop over lanes."""
+    """Autograd, a loop over trajectories."""
     import torch
 
-    stored, known, probe, pairs = (torch.tensor(part) for part in (rows, label, DIRECTIONS, PAIRS[job]))
+    stored, known, probe, pairs = (
+        torch.tensor(part) for part in (rows, label, DIRECTIONS, PAIRS[job])
+    )
     given = None if given is None else tuple(torch.tensor(part) for part in given)
     shift, one, out = torch.tensor([0.0, 1.0]), torch.ones(B, 1), []
     for rate in rates:
@@ -100,7 +108,10 @@ def by_torch(job, rows, label, start, given, rates):
                 x, sign = stored[chosen], known[chosen]
             else:
                 signs = torch.randint(0, 2, (B, 2)) * 2.0 - 1
-                x, sign = torch.cat([signs + shift, torch.randn(B, 998) / 998**0.5, one], dim=1), signs[:, 0]
+                x, sign = (
+                    torch.cat([signs + shift, torch.randn(B, 998) / 998**0.5, one], dim=1),
+                    signs[:, 0],
+                )
             f = x @ w.T
             dots = f @ f.T
             same = 2 * pairs * (sign[:, None] == sign)
@@ -119,7 +130,7 @@ def by_jax(x, label, starts, given, rates, keys, stored, mine):
     """jit(vmap(vmap(scan(grad)))) as a good user would write it. mine: draw batches, or take the given ones [problems, steps, ...]."""
     pairs = PAIRS[STORED if stored else FRESH]
 
-    def lane(x, label, start, given, key, rate):
+    def trajectory(x, label, start, given, key, rate):
         def loss(w, x, sign):
             f = x @ w.T
             dots = f @ f.T
@@ -136,7 +147,9 @@ def by_jax(x, label, starts, given, rates, keys, stored, mine):
             one, two = jax.random.split(key_t)
             signs = jax.random.rademacher(one, (B, 2), jnp.float32)
             noise = jax.random.normal(two, (B, 998)) / 998**0.5
-            return jnp.concatenate([signs + jnp.array([0.0, 1.0]), noise, jnp.ones((B, 1))], axis=1), signs[:, 0]
+            return jnp.concatenate(
+                [signs + jnp.array([0.0, 1.0]), noise, jnp.ones((B, 1))], axis=1
+            ), signs[:, 0]
 
         def step(w, t):
             return w - rate * jax.grad(loss)(w, *batch(t)), None
@@ -147,12 +160,17 @@ def by_jax(x, label, starts, given, rates, keys, stored, mine):
 
         return jax.lax.scan(record, start, jnp.arange(STEPS).reshape(RECORDS, -1))[1]
 
-    return jax.vmap(jax.vmap(lane, (None, None, None, None, None, 0)), (0, 0, 0, 0, 0, None))(x, label, starts, given, keys, rates)
+    return jax.vmap(jax.vmap(trajectory, (None, None, None, None, None, 0)), (0, 0, 0, 0, 0, None))(
+        x, label, starts, given, keys, rates
+    )
 
 
 def by_cldyn(job, record_at):
     """A sweep, preparation included."""
-    axes = [{"seed": range(PROBLEMS), "data_seed": range(PROBLEMS)}, {"learning_rate": RATES.tolist()}]
+    axes = [
+        {"seed": range(PROBLEMS), "data_seed": range(PROBLEMS)},
+        {"learning_rate": RATES.tolist()},
+    ]
     return cldyn.sweep(job, axes, record_at, measure=("class_gap", "subclass_gap"), progress=False)
 
 
@@ -166,7 +184,9 @@ def bench(title, job, rounds):
     keys = jax.random.split(jax.random.key(0), PROBLEMS)
     one = rows[0], label[0], starts[0]
     first = tuple(part[None] for part in given)
-    checked = by_jax(rows[:1], label[:1], starts[:1], first, RATES[:2], keys[:1], job is STORED, False)
+    checked = by_jax(
+        rows[:1], label[:1], starts[:1], first, RATES[:2], keys[:1], job is STORED, False
+    )
     right = agree("plain JAX", np.asarray(checked), expected)
     right &= agree("numpy", by_numpy(job, *one, given, RATES[:2])[None], expected)
     nothing = (np.zeros((PROBLEMS, 1, 1, 1), np.float32), np.zeros((PROBLEMS, 1, 1), np.float32))
@@ -196,13 +216,18 @@ def bench(title, job, rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--job", choices=("S1", "S2"))
     given = parser.parse_args()
     jax.config.update("jax_default_matmul_precision", "highest")
     assert starts_fit(), "W_0 of S2 is that of S1"
-    jobs = {"S1": ("S1: SGD on stored rows, b = 32", STORED), "S2": ("S2: SGD on fresh examples, b = 32", FRESH)}
+    jobs = {
+        "S1": ("S1: SGD on stored rows, b = 32", STORED),
+        "S2": ("S2: SGD on fresh examples, b = 32", FRESH),
+    }
     chosen = [jobs[name] for name in jobs if given.job in (None, name)]
     return int(not all([bench(*job, given.rounds) for job in chosen]))
 

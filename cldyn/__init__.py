@@ -20,9 +20,10 @@ from cldyn.data import (
 from cldyn.dynamics import simulate, start
 from cldyn.encoders import DeepLinear, Linear, Mlp
 from cldyn.experiment import Experiment, Training
+from cldyn.fields import static
 from cldyn.losses import InfoNce, Joint, Spectral, Supervised, Unsupervised
 from cldyn.measures import MEASURES, Measure
-from cldyn.nouns import noun, static
+from cldyn.nouns import noun
 from cldyn.optimizers import (
     Adam,
     AdamW,

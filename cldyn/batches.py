@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cldyn.nouns import noun, size
+from cldyn.fields import size
+from cldyn.nouns import noun
 
 _SIZE = "b, units in a batch"
 
@@ -43,10 +44,11 @@ class _Distinct:
     """Weights of batches without replacement."""
 
     draws, replaces = True, False
+    batch_size: int
 
     def weights(self, count: int) -> tuple[float, float]:
         """Weights of two units, and of one with itself."""
-        b = self.batch_size  # type: ignore[attr-defined]
+        b = self.batch_size
         return (count - 1) / (count * b * (b - 1)), 1 / (count * b)
 
 

@@ -1,4 +1,4 @@
-"""How requests that make no sense are refused: one line naming the field, the value and what is allowed."""
+"""How requests that make no sense are refused: one line naming field, value and what is allowed."""
 
 from collections.abc import Sequence
 from typing import Any, NoReturn

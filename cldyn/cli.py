@@ -5,26 +5,42 @@ import io
 import os
 import re
 import sys
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
+from typing import Annotated, Any
 
 import jax
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from cldyn import plots, store
+from cldyn import plots, screen, store
+from cldyn.checks import Refused, refuse, require
 from cldyn.claims import CLAIMS, own
 from cldyn.claims.table import Row, Study, write
-from cldyn.experiment import Experiment, Problem, Training, check
-from cldyn.refusal import Refused, is_size, refuse, require
+from cldyn.words import asked, listing
 
 FORMATS = ("png", "pdf", "svg")
+_ABOUT = """\
+cldyn is a laboratory for the training dynamics of contrastive learning. It trains encoders on data
+whose features are known, and measures which features are learned, and when, beside what theory
+predicts of it.
+"""
+_MORE = (
+    "For example: cldyn reproduce class-collapse",
+    "             cldyn run optimizer=adam learning_rate=0.01 --steps 200",
+    "More of a command: cldyn COMMAND --help. Which version: cldyn --version",
+)
+_Words = tyro.conf.Positional[tuple[str, ...]]
 
 
 @dataclass(frozen=True)
 class List:
-    """List every claim: what it says, where it stands, what it costs to run."""
+    """List every claim: what it says, where it stands, what it costs to run.
+
+    For example: cldyn list
+    """
 
     def run(self) -> int:
         """Print the claims."""
@@ -37,58 +53,92 @@ class List:
 class Reproduce:
     """Measure claims beside their predictions; exit status 1 if a prediction fails.
 
+    Failures are printed in full, then what is only found; OUT/CLAIM/table.csv has every row.
+
+    For example: cldyn reproduce class-collapse --format pdf
+
     Args:
-        claims: names of claims; none means all of them.
-        out: folder for OUT/CLAIM/figure, table.csv and trajectories.zarr.
+        words: names of claims, as cldyn list has them.
+        out: folder for CLAIM/figure, CLAIM/table.csv and CLAIM/trajectories.zarr.
         format: of the figure: png, pdf or svg.
     """
 
-    claims: tyro.conf.Positional[tuple[str, ...]] = ()
-    out: Path = Path("results")
-    format: str = "png"
+    words: Annotated[
+        _Words, tyro.conf.arg(metavar="[CLAIM ...]", help_behavior_hint="(default: all)")
+    ] = ()
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results")
+    format: Annotated[str, tyro.conf.arg(metavar="FORMAT")] = "png"
 
     def run(self) -> int:
         """Run the claims; everything that can be refused is refused before the first one starts."""
         names = [claim.name for claim in CLAIMS]
-        for name in self.claims:
+        for name in self.words:
             require(name in names, "claim", name, f"one of {', '.join(names)}")
         require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
-        chosen = [claim for claim in CLAIMS if not self.claims or claim.name in self.claims]
+        chosen = [claim for claim in CLAIMS if not self.words or claim.name in self.words]
         folders = [_writable(self.out / claim.name, f"figure.{self.format}") for claim in chosen]
         rows = {
             claim.name: _report(claim.name, claim.study(), folder, self.format)
             for claim, folder in zip(chosen, folders, strict=True)
         }
         if len(chosen) > 1:
-            _summarize(rows)
+            print(screen.summary(rows), end="")
         return int(any(row.verdict == "fails" for some in rows.values() for row in some))
 
 
 @dataclass(frozen=True)
 class Run:
-    """Train a setting of one's own over some seeds, and say what theory predicts of it.
+    """Train a setting of your own over some seeds, and say what theory predicts of it.
+
+    Every word sets a field by its name, in any order: an encoder, a loss or another noun, or one of
+    their numbers; cldyn fields lists all of them. What is not set has its default. A file holds the
+    same names as a flat TOML table (encoder = "mlp"), which the words override.
+
+    For example: cldyn run encoder=mlp optimizer=adam learning_rate=0.01 --steps 300
 
     Args:
-        problem: what is learned from. training: how.
-        steps: training steps. seeds: how many, of data, initialization and batches alike.
-        out: folder for OUT/run/figure.png, table.csv and trajectories.zarr.
+        words: fields by name, and at most one file of them.
+        steps: training steps.
+        seeds: how many seeds, of data, initialization and batches alike.
+        out: folder for run/figure.png, run/table.csv and run/trajectories.zarr.
     """
 
-    problem: Problem = Problem()
-    training: Training = Training()
-    steps: int = 400
-    seeds: int = 8
-    out: Path = Path("results")
+    words: Annotated[
+        _Words, tyro.conf.arg(metavar="[NAME=VALUE ...] [FILE.toml]", help_behavior_hint="")
+    ] = ()
+    steps: Annotated[
+        str | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: 400)")
+    ] = None
+    seeds: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: 8)")] = (
+        None
+    )
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results")
 
     def run(self) -> int:
         """Run the setting; what makes no sense is refused before anything is written."""
-        for name in ("steps", "seeds"):
-            require(is_size(getattr(self, name)), name, getattr(self, name), "a whole number >= 1")
-        experiment = Experiment(self.problem, self.training)
-        check(experiment)
+        options = {"steps": self.steps, "seeds": self.seeds}
+        told = [f"{name}={value}" for name, value in options.items() if value is not None]
+        meant = asked([*self.words, *told])
         folder = _writable(self.out / "run", "figure.png")
-        _report("run", own.study(experiment, self.steps, self.seeds), folder, "png")
+        _report("run", own.study(meant.experiment, meant.steps, meant.seeds), folder, "png")
         return 0
+
+
+@dataclass(frozen=True)
+class Fields:
+    """List every field that cldyn run sets: its default, what it says and what it takes.
+
+    For example: cldyn fields
+    """
+
+    def run(self) -> int:
+        """Print the fields."""
+        print("cldyn run NAME=VALUE ... sets these; several numbers are said as 2,1.5\n")
+        print(listing(min(100, screen.console().width)))
+        return 0
+
+
+COMMANDS: dict[str, Any] = {"list": List, "reproduce": Reproduce, "run": Run, "fields": Fields}
 
 
 def _writable(folder: Path, figure: str) -> Path:
@@ -109,53 +159,19 @@ def _report(name: str, study: Study, folder: Path, format: str) -> list[Row]:
     store.save(folder / "trajectories.zarr", study.trajectories)
     write(folder / "table.csv", study.rows)
     plots.save(study.figure, folder / f"figure.{format}")
-    _show(name, study.rows)
-    print(f"written to {folder}")
+    print(screen.told(name, study.rows), f"{folder / 'table.csv'} has every row.")
     return study.rows
 
 
-_COLOURS = {"holds": "green", "fails": "bold red", "found": "yellow"}
-
-
-def _show(name: str, rows: list[Row]) -> None:
-    table = Table(title=name)
-    for column in ("quantity", "predicted", "measured", "verdict"):
-        table.add_column(column, overflow="fold", no_wrap=column != "quantity")
-    for row in rows:
-        table.add_row(
-            row.quantity, row.predicted, row.measured, f"[{_COLOURS[row.verdict]}]{row.verdict}[/]"
-        )
-    _print(table)
-
-
-def _summarize(rows: dict[str, list[Row]]) -> None:
-    """One line per claim, and the rows that failed."""
-    table = Table("claim", *_COLOURS, "what failed", title="all claims")
-    for name, some in rows.items():
-        counts = [sum(row.verdict == verdict for row in some) for verdict in _COLOURS]
-        failed = "; ".join(row.quantity for row in some if row.verdict == "fails")
-        table.add_row(
-            name,
-            *(
-                f"[{colour}]{count}[/]" if count else "0"
-                for count, colour in zip(counts, _COLOURS.values(), strict=True)
-            ),
-            failed,
-        )
-    _print(table)
-
-
-def _print(table: Table) -> None:
-    console = Console()
-    (console if console.is_terminal else Console(width=140)).print(table)
-
-
 def main(arguments: list[str] | None = None) -> None:
-    """The program `cldyn`: exit status 0, 1 if a prediction fails, 2 and one line for what it cannot do."""
+    """The program `cldyn`.
+
+    Exit status 0; 1 if a prediction fails; 2, and one line, for what it cannot do.
+    """
     jax.config.update("jax_default_matmul_precision", "highest")
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        status = _parse(words).run()
+        status = _answer(*words)
         sys.stdout.flush()
     except Refused as error:
         print(f"cldyn: {error}", file=sys.stderr)
@@ -166,17 +182,46 @@ def main(arguments: list[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _parse(words: list[str]) -> List | Reproduce | Run:
-    """The command meant; a complaint of the parser becomes one line."""
-    heard = io.StringIO()
+def _answer(name: str = "--help", *words: str) -> int:
+    """What the command says, or what the program says about itself."""
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0
+    if name == "--version":
+        print(f"cldyn {version('cldyn')}")
+        return 0
+    require(name in COMMANDS, "command", name, f"one of {', '.join(COMMANDS)}, or --help")
+    meant = _parse(name, words)
+    return 0 if meant is None else meant.run()
+
+
+def _help() -> str:
+    """What the program is for, and its commands."""
+    width = min(100, screen.console().width)
+    lines = [*textwrap.wrap(_ABOUT, width), "", "usage: cldyn COMMAND ...", ""]
+    for name, command in COMMANDS.items():
+        says = (command.__doc__ or "").split("\n\n")[0]
+        lines += textwrap.wrap(f"  {name:<11} {says}", width, subsequent_indent=" " * 14)
+    return "\n".join([*lines, "", *_MORE])
+
+
+def _parse(name: str, words: Sequence[str]) -> Any:
+    """The command meant, None where it was its help; a complaint of the parser becomes one line."""
+    heard, complaint = io.StringIO(), io.StringIO()
     try:
-        with contextlib.redirect_stderr(heard):
-            return tyro.extras.subcommand_cli_from_dict(
-                {"list": List, "reproduce": Reproduce, "run": Run}, prog="cldyn", args=words or ["--help"], description=__doc__,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.AvoidSubcommands),
-            )  # fmt: skip
+        with contextlib.redirect_stdout(heard), contextlib.redirect_stderr(complaint):
+            meant, more = tyro.cli(
+                COMMANDS[name], prog=f"cldyn {name}", args=words, return_unknown_args=True
+            )
     except SystemExit as stop:
         if not stop.code:
-            raise
-        complaint = " ".join(re.sub(r"[\u2500-\u257f]+", " ", heard.getvalue()).split())
-        raise Refused(f"arguments: {complaint}; what is allowed: cldyn --help") from None
+            width = screen.console().width
+            print(*(textwrap.fill(line, width) for line in heard.getvalue().splitlines()), sep="\n")
+            return None
+        told = " ".join(re.sub(r"[\u2500-\u257f]+|-{3,}", " ", complaint.getvalue()).split())
+        told = told.split(" For full helptext")[0]
+        raise Refused(f"arguments: {told}; what is allowed: cldyn {name} --help") from None
+    # Words may stand among the options.
+    spare = [word for word in more if word.startswith("-") or not hasattr(meant, "words")]
+    require(not spare, "arguments", " ".join(spare), f"what cldyn {name} --help says")
+    return replace(meant, words=(*meant.words, *more)) if more else meant

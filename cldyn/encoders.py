@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from cldyn import linalg
-from cldyn.nouns import flag, noun, number, size, static, whole
+from cldyn.fields import flag, number, size, static, whole
+from cldyn.nouns import noun
 
 _EMBED_DIM = "p, dimension of the embedding"
 _INIT_SCALE = "standard deviation of the entries of W_0 (and of b_0)"
@@ -53,20 +54,24 @@ class _Linear:
     """What linear encoders of any depth share."""
 
     is_linear = True
+    embed_dim: Any
+    init_scale: Any
+    bias: bool
+    rows: int
 
     def apply(self, params: Layers, x: Array) -> Array:
         """Embeddings [..., p] of inputs [..., d]."""
-        return project(params.head, append_one(x, self.bias) @ params.first.T)  # type: ignore[attr-defined]
+        return project(params.head, append_one(x, self.bias) @ params.first.T)
 
     def draw(self, key: Array, wide: int) -> Array:
         """Entries N(0, 1) of a first layer [rows, D], drawn in float32 and widened.
 
         Rows do not depend on how many there are; those from embed_dim on are zero.
         """
-        rows = self.rows or int(self.embed_dim)  # type: ignore[attr-defined]
+        rows = self.rows or int(self.embed_dim)
         entries = nn.initializers.normal(1.0, jnp.float32)(key, (rows, wide))
-        present = jnp.arange(rows)[:, None] < self.embed_dim  # type: ignore[attr-defined]
-        return jnp.where(present, entries.astype(jnp.asarray(self.init_scale).dtype), 0)  # type: ignore[attr-defined]
+        present = jnp.arange(rows)[:, None] < self.embed_dim
+        return jnp.where(present, entries.astype(jnp.asarray(self.init_scale).dtype), 0)
 
 
 @noun
@@ -148,7 +153,8 @@ class Mlp:
 
     def apply(self, params: Any, x: Array) -> Array:
         """Embeddings [..., p] of inputs [..., d]."""
-        return _Perceptron(self.hidden, self.embed_dim).apply(params, x)
+        embeddings: Any = _Perceptron(self.hidden, self.embed_dim).apply(params, x)
+        return embeddings
 
 
 ENCODERS = {"linear": Linear, "deep_linear": DeepLinear, "mlp": Mlp}

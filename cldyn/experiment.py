@@ -12,8 +12,9 @@ from cldyn.batches import BATCHES, Full
 from cldyn.checks import require
 from cldyn.data import NOISES, DistinctBasis
 from cldyn.encoders import ENCODERS, DeepLinear, Linear, is_linear
+from cldyn.fields import choice, number, part, whole
 from cldyn.losses import LOSSES, POSITIVES, Spectral, Supervised
-from cldyn.nouns import choice, noun, number, part, whole
+from cldyn.nouns import noun
 from cldyn.optimizers import OPTIMIZERS, SCHEDULES, Gd
 from cldyn.sources import SOURCES, Population, Stored, unit_shape
 
@@ -135,29 +136,30 @@ def check_training(training: Training, precision: str) -> None:
 def _check_together(problem: Any, training: Training) -> None:
     """Refuse what does not go together in a problem and a training."""
     batch, positives = training.batch, training.positives
-    n, m, _ = problem.shape
-    paired = positives.by_view or (
-        problem.fresh and batch.draws and not isinstance(problem, Population)
-    )
-    require(
-        m >= 2 or not paired, "m", m, "at least 2 where views of one example are positive pairs"
-    )
-    if not batch.draws:
+    new = isinstance(problem, Population)
+    paired = positives.by_view or (problem.fresh and batch.draws and not new)
+    allowed = "at least 2 where views of one example are positive pairs"
+    require(problem.shape[1] >= 2 or not paired, "m", problem.shape[1], allowed)
+    if batch.draws:
+        _check_batch(problem, batch, positives)
+    else:
         exact = by_moments(training) or problem.has_rows
-        allowed = "batches for this encoder or loss, since fresh views are known by moments alone"
+        allowed = "batches for this encoder or loss: fresh views are known by moments alone"
         require(exact, "batch", batch, allowed)
-        return
+
+
+def _check_batch(problem: Any, batch: Any, positives: Any) -> None:
+    """Refuse batches that a source cannot give."""
+    new = isinstance(problem, Population)
     noise = getattr(getattr(problem, "model", None), "noise", None)
     distinct = problem.fresh and isinstance(noise, DistinctBasis)
     require(not distinct, "noise", noise, "gaussian or basis for batches of fresh views")
-    if isinstance(problem, Population):
-        require(
-            getattr(batch, "replaces", False), "batch", batch, "Full() or Iid() for a population"
-        )
+    count, views = unit_shape(problem, positives)
+    if new:
+        require(batch.replaces, "batch", batch, "Full() or Iid() for a population")
     elif not batch.replaces:
-        count, views = unit_shape(problem, positives)
-        units = "rows" if views == 1 else "examples"
-        allowed = f"a whole number from 2 to {count}, the number of {units}"
+        allowed = f"a whole number from 2 to {count}, the number of "
+        allowed += "rows" if views == 1 else "examples"
         require(batch.batch_size <= count, "batch_size", batch.batch_size, allowed)
 
 

@@ -1,4 +1,7 @@
-"""Small dense linear algebra made of products alone: LAPACK calls inside lanes can block each other's threads on CPU."""
+"""Small dense linear algebra made of products alone.
+
+LAPACK calls inside trajectories can block each other's threads on CPU.
+"""
 
 import jax.numpy as jnp
 from jax import Array, lax
@@ -7,7 +10,8 @@ from jax import Array, lax
 def polar(matrix: Array, steps: int = 60) -> Array:
     """Polar factor of a matrix [p, q]: its singular values become one, those that are zero stay.
 
-    Source: the Newton-Schulz iteration (Higham 2008), which multiplies small singular values by 3/2 a step.
+    Source: the Newton-Schulz iteration (Higham 2008), which multiplies small singular values by 3/2
+    a step.
     """
     start = matrix / jnp.maximum(jnp.linalg.norm(matrix), jnp.finfo(matrix.dtype).tiny)
     return lax.fori_loop(0, steps, lambda _, o: 1.5 * o - 0.5 * (o @ o.T) @ o, start)
@@ -25,7 +29,7 @@ def solve(matrix: Array, right: Array) -> Array:
 
 
 def eigenvalues(matrix: Array) -> Array:
-    """Eigenvalues of a symmetric matrix [p, p] by Jacobi's cyclic rotations (Golub and Van Loan)."""
+    """Eigenvalues of a symmetric matrix [p, p] by Jacobi's rotations (Golub and Van Loan)."""
     p = matrix.shape[0]
     first, second = (
         jnp.array([(i, j) for i in range(p) for j in range(i + 1, p)], jnp.int32).reshape(-1, 2).T

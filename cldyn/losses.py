@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cldyn.nouns import noun, number
+from cldyn.fields import number
+from cldyn.nouns import noun
 
 
 @noun

@@ -24,10 +24,12 @@ def gap(differences: Array) -> Array:
     """Root mean square distance between group means; the plain distance for two groups.
 
     Args:
-        differences: `contrasts` of embeddings, or embeddings of the contrasts of inputs [..., pairs, p].
+        differences: `contrasts` of embeddings, or embeddings of the contrasts of inputs [...,
+            pairs, p].
 
     Returns:
-        [...]. NaN where there is one group alone. Source: derived here; 2 phi_j |W v_j| for a linear encoder.
+        [...]. NaN where there is one group alone. Source: derived here; 2 phi_j |W v_j| for a
+        linear encoder.
     """
     return jnp.sqrt(jnp.mean(jnp.sum(differences**2, axis=-1), axis=-1))
 
@@ -62,18 +64,20 @@ def gram_distance(w: Array, limit: Array) -> Array:
         |w^T w - l^T l|_F / |l^T l|_F
 
     Args:
-        w: [p, r]. limit: l [p, r], not zero.
+        w: [p, r].
+        limit: l [p, r], not zero.
 
     Returns:
         Scalar, with relative precision far below that of w^T w itself.
 
-    Source: derived here. Let o be the rotation that carries l nearest to w: the polar factor of l w^T, by Newton-Schulz
-    iteration (Higham 2008), D = w - o^T l and S = w + o^T l. Then for any o
+    Source: derived here. Let o be the rotation that carries l nearest to w: the polar factor of l
+    w^T, by Newton-Schulz iteration (Higham 2008), D = w - o^T l and S = w + o^T l. Then for any o
 
         w^T w - l^T l = (D^T S + S^T D)/2 + l^T (o o^T - 1) l
 
-    and near the limit every term is small by itself: no squares cancel. Its norm needs only the Gram matrix of the rows
-    of D, S and l. Only matrix products occur, since LAPACK calls inside lanes can block each other's threads on CPU.
+    and near the limit every term is small by itself: no squares cancel. Its norm needs only the
+    Gram matrix of the rows of D, S and l. Only matrix products occur, since LAPACK calls inside
+    lanes can block each other's threads on CPU.
     """
     p = w.shape[0]
     o = linalg.polar(limit @ w.T, 40)
@@ -91,10 +95,12 @@ def within_variance(embeddings: Array, member: Array) -> Array:
         sum_g sum_{i in g} |f_i - f_g|^2/N
 
     Args:
-        embeddings: [N, p]. member: one-hot groups [groups, N]; a group may be empty.
+        embeddings: [N, p].
+        member: one-hot groups [groups, N]; a group may be empty.
 
     Returns:
-        Scalar. Source: the within-class variability of neural collapse (Papyan, Han and Donoho 2020), not normalized.
+        Scalar. Source: the within-class variability of neural collapse (Papyan, Han and Donoho
+        2020), not normalized.
     """
     count = member.sum(axis=1, keepdims=True)
     centres = member @ embeddings / jnp.maximum(count, 1)
@@ -135,7 +141,7 @@ def probe_accuracy(train: Array, train_member: Array, test: Array, test_member: 
 def effective_rank(embeddings: Array) -> Array:
     """Effective number of dimensions that embeddings fill.
 
-        exp(-sum_k q_k ln q_k),   q_k = s_k^2/sum s^2, s the singular values of the centred embeddings
+        exp(-sum_k q_k ln q_k),   q_k = s_k^2/sum s^2, s the singular values of centred embeddings
 
     Args:
         embeddings: [N, p].

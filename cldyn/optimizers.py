@@ -16,7 +16,8 @@ from jax import Array
 
 from cldyn import dynamics
 from cldyn.checks import require
-from cldyn.nouns import choice, noun, number, part
+from cldyn.fields import choice, number, part
+from cldyn.nouns import noun
 
 _RUNGE_KUTTA = 2.785293563405282  # where the classical method stops damping a real mode
 _RATE = "step size, a number or a fraction of the critical one"
@@ -76,7 +77,13 @@ class Optimizer:
     """What all optimizers share. One of your own needs `transform` alone."""
 
     commutes, decouples, takes_batches = False, False, True
-    curvature: Any = math.nan  # of the critical rate, over the largest eigenvalue of the Hessian
+
+    def critical(self, flatness: Any) -> Any:
+        """The rate above which training cannot converge; NaN where none is known.
+
+        flatness: 1/lambda_max of the Hessian at the minimizer.
+        """
+        return math.nan * flatness
 
     def slope(self, gradient: Callable[..., Any]) -> Callable[..., Any]:
         """What the transformation gets to see in the gradient's place."""
@@ -116,7 +123,11 @@ class Gd(Scheduled):
     learning_rate: float = number(0.05, _RATE, 0, above=True)
     learning_rate_unit: str = choice("absolute", _UNIT, "absolute", "critical")
 
-    commutes, curvature = True, 2.0
+    commutes = True
+
+    def critical(self, flatness: Any) -> Any:
+        """2/lambda_max."""
+        return 2 * flatness
 
     def transform(self, weight_decay: Any) -> optax.GradientTransformation:
         """The optax transformation."""
@@ -133,10 +144,9 @@ class Momentum(Gd):
 
     momentum: float = number(0.9, "mu, decay of the mean of gradients", 0, 1, below=True)
 
-    @property
-    def curvature(self) -> Any:  # type: ignore[override]
-        """Of the critical rate, over the largest eigenvalue of the Hessian."""
-        return 2 * (1 + self.momentum)
+    def critical(self, flatness: Any) -> Any:
+        """2 (1 + mu)/lambda_max."""
+        return 2 * (1 + self.momentum) * flatness
 
     def transform(self, weight_decay: Any) -> optax.GradientTransformation:
         """The optax transformation."""
@@ -151,10 +161,9 @@ class Nesterov(Momentum):
     z^2 - (1 + mu - (1 + mu) x) z + mu (1 - x).
     """
 
-    @property
-    def curvature(self) -> Any:  # type: ignore[override]
-        """Of the critical rate, over the largest eigenvalue of the Hessian."""
-        return 2 * (1 + self.momentum) / (1 + 2 * self.momentum)
+    def critical(self, flatness: Any) -> Any:
+        """2 (1 + mu)/((1 + 2 mu) lambda_max)."""
+        return 2 * (1 + self.momentum) / (1 + 2 * self.momentum) * flatness
 
     def transform(self, weight_decay: Any) -> optax.GradientTransformation:
         """The optax transformation."""
@@ -172,7 +181,11 @@ class Flow(Optimizer):
     learning_rate: float = number(0.05, "flow time of a step, or a fraction", 0, above=True)
     learning_rate_unit: str = choice("absolute", _UNIT, "absolute", "critical")
 
-    commutes, takes_batches, curvature = True, False, _RUNGE_KUTTA
+    commutes, takes_batches = True, False
+
+    def critical(self, flatness: Any) -> Any:
+        """2.785/lambda_max."""
+        return _RUNGE_KUTTA * flatness
 
     def slope(self, gradient: Callable[..., Any]) -> Callable[..., Any]:
         """The mean slope of a step."""

@@ -6,12 +6,14 @@ import numpy as np
 
 
 class Phases(NamedTuple):
-    """When a curve is learned, peaks and is unlearned, in the unit of its steps; NaN where it never does.
+    """When a curve is learned, peaks and is unlearned, in the unit of its steps; NaN if never.
 
-    learned: first crossing of the threshold, log-linear between records. peak, peak_step: the maximum and where it is.
-    unlearned: first time after the peak below half of it, log-linear. decay_rate: minus the least-squares slope of the
-    logarithm over the records after the peak between `fit_high` and `fit_low`; decay_from, decay_to: the values that the
-    fit in fact spans.
+    learned: first crossing of the threshold, log-linear between records.
+    peak, peak_step: the maximum and where it is.
+    unlearned: first time after the peak below half of it, log-linear.
+    decay_rate: minus the least-squares slope of the logarithm over the records after the peak
+        between `fit_high` and `fit_low`.
+    decay_from, decay_to: the values that the fit in fact spans.
     """
 
     learned: np.ndarray
@@ -29,13 +31,23 @@ def phases(
     """Phases of recorded curves.
 
     Args:
-        steps: increasing record steps or times [t]. curve: positive values [..., t]; NaN after divergence.
-        threshold: what counts as learned. fit_high, fit_low: window of the decay fit.
+        steps: increasing record steps or times [t].
+        curve: positive values [..., t]; NaN after divergence.
+        threshold: what counts as learned.
+        fit_high: upper end of the window of the decay fit.
+        fit_low: its lower end.
 
     Returns:
         Phases of shape [...].
 
     Source: definitions of this project.
+
+    Example:
+        >>> import cldyn
+        >>> run = cldyn.run(cldyn.Experiment(), range(0, 101, 5))
+        >>> timed = cldyn.phases(range(0, 101, 5), run.records["feature_norms"][:, 1])
+        >>> bool(timed.learned < timed.peak_step < timed.unlearned)
+        True
     """
     steps = np.asarray(steps, float)
     curve = np.asarray(curve, float)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import xarray as xr
 
-from cldyn.refusal import require
+from cldyn.checks import require
 
 
 def save(path: Path, datasets: Mapping[str, xr.Dataset]) -> None:
-    """Write datasets as groups of one store, the one named "" as its root, replacing an older store.
+    """Write datasets as groups of one store, "" as its root, replacing an older store.
 
     The store is written beside its place and renamed last: it is there whole, or as it was.
 

@@ -1,14 +1,19 @@
 import csv
+import json
 import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cldyn import cli, store
-from cldyn.claims import class_collapse
-from cldyn.claims.table import Claim, Study, at_least, at_most, close, within
+from cldyn import cli, screen, store
+from cldyn.claims import class_collapse, settings
+from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found, within
+
+Q = Subject("setting", "quantity", "statistic")
 
 
 def call(capsys, *words):
@@ -18,9 +23,41 @@ def call(capsys, *words):
     return stop.value.code, heard.out, heard.err
 
 
+def claim(name, *measured):
+    """A claim whose quantities should be at most 1."""
+    rows = [at_most(Subject(name, f"quantity {i}"), 1.0, value) for i, value in enumerate(measured)]
+    return Claim(name, "says", "source", "cost", lambda: Study(rows, {"": xr.Dataset()}, Figure()))
+
+
 def test_list_names_every_claim(capsys):
     status, out, _ = call(capsys, "list")
-    assert status == 0 and "class-collapse" in out and "Xue" in out
+    assert status == 0 and "Xue" in out
+    for one in cli.CLAIMS:
+        assert f"{one.name}\n  {one.says}" in out
+
+
+def test_program_says_what_it_is(capsys, monkeypatch):
+    status, out, _ = call(capsys, "--version")
+    assert status == 0 and out.startswith("cldyn ") and out[6].isdigit()
+    for columns in (80, 120):
+        monkeypatch.setenv("COLUMNS", str(columns))
+        for words in ((), ("--help",), ("-h",)):
+            status, out, _ = call(capsys, *words)
+            assert status == 0 and out.startswith("cldyn is a laboratory")
+            assert all(f"\n  {name} " in out for name in cli.COMMANDS)
+            assert max(map(len, out.splitlines())) <= 100
+        for name, command in cli.COMMANDS.items():
+            status, out, _ = call(capsys, name, "--help")
+            assert status == 0 and out.startswith(f"usage: cldyn {name} ")
+            assert command.__doc__.split(";")[0].split(",")[0] in out
+            assert f"For example: cldyn {name}" in out
+            assert max(map(len, out.splitlines())) <= 120
+
+
+def test_fields_are_listed(capsys):
+    status, out, _ = call(capsys, "fields")
+    assert status == 0 and "optimizer=adam: " in out and "  square_decay=0.999 " in out
+    assert max(map(len, out.splitlines())) <= 100
 
 
 @pytest.mark.parametrize(
@@ -29,14 +66,37 @@ def test_list_names_every_claim(capsys):
         (("reproduce", "no-such-claim"), "'no-such-claim'"),
         (("reproduce", "--format", "gif"), "'gif'"),
         (("reproduce", "--no-such-option", "1"), "no-such-option"),
+        (("reproduce", "--out"), "--out"),
         (("no-such-command",), "no-such-command"),
+        (("list", "more"), "'more'"),
         (("reproduce", "--out", "/proc/none"), "/proc/none"),
+        (("run", "--no-such-option"), "no-such-option"),
+        (("run", "no-such-file.toml"), "no-such-file.toml"),
+        (("run", "no_such_field=1"), "'no_such_field'"),
+        (("run", "--steps"), "--steps"),
+        (("run", "--steps", "many"), "'many'"),
+        (("run", "--steps", ""), "''"),
+        (("run", "--seeds", "0"), "seeds: 0"),
+        (("run", "--seeds", "3", "seeds=4"), "'4'"),
+        (("run", "--out", "/proc/none"), "/proc/none"),
     ],
 )
-def test_bad_words_get_one_line(capsys, words, named):
-    status, _, err = call(capsys, *words)
-    assert status == 2
-    assert err.count("\n") == 1 and named in err and "allowed" in err
+def test_bad_words_get_one_line(capsys, monkeypatch, words, named):
+    monkeypatch.setattr(cli, "_report", lambda *_: pytest.fail("ran"))
+    status, out, err = call(capsys, *words)
+    assert status == 2 and out == ""
+    assert err.count("\n") == 1 and named in err and "allowed" in err and "---" not in err
+
+
+def test_words_stand_among_options(capsys, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(cli.own, "study", lambda *given: asked.append(given))
+    monkeypatch.setattr(cli, "_report", lambda *_: None)
+    (tmp_path / "my.toml").write_text("n = 8\nseeds = 2\nsteps = 7")
+    words = f"run d=20 --steps 3 optimizer=adam --out {tmp_path} {tmp_path / 'my.toml'} m=4"
+    assert call(capsys, *words.split())[0] == 0
+    (experiment, steps, seeds), *_ = asked
+    assert experiment.problem.shape == (8, 4, 20) and (steps, seeds) == (3, 2)
 
 
 def test_a_folder_with_something_else_is_not_overwritten(tmp_path):
@@ -50,80 +110,17 @@ def test_a_folder_with_something_else_is_not_overwritten(tmp_path):
 
 def test_store_returns_what_was_saved(tmp_path):
     features = np.array(["class", "subclass"], object)
-    root = xr.Dataset({"a": (("seed", "feature"), np.eye(2))}, coords={"feature": features}, attrs={"experiment": "{}"})
+    root = xr.Dataset(
+        {"a": (("seed", "feature"), np.eye(2))},
+        coords={"feature": features},
+        attrs={"experiment": "{}"},
+    )
     for _ in range(2):  # the second replaces the first
         store.save(tmp_path / "s.zarr", {"": root, "other": root * 2})
     np.testing.assert_array_equal(store.load(tmp_path / "s.zarr").a, np.eye(2))
     assert list(store.load(tmp_path / "s.zarr").feature.values) == ["class", "subclass"]
     np.testing.assert_array_equal(store.load(tmp_path / "s.zarr", "other").a, 2 * np.eye(2))
     assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
-
-
-def test_verdicts():
-    assert [close("q", 2.0, value, 0.03).verdict for value in (2.05, 2.07)] == ["holds", "fails"]
-    assert [at_most("q", 1.0, value).verdict for value in (1.0, 1.01, np.nan)] == ["holds", "fails", "fails"]
-    assert [at_least("q", 1.0, value).verdict for value in (1.0, 0.99, np.nan)] == ["holds", "fails", "fails"]
-    assert [within("q", 1.0, 2.0, value).verdict for value in (0.9, 1.5, 2.1)] == ["fails", "holds", "fails"]
-    assert at_most("q", 2.0, 3.0).relative_error == pytest.approx(0.5)
-
-
-@pytest.mark.slow
-def test_class_collapse_is_reproduced(tmp_path, capsys, monkeypatch):
-    # All predictions, but few of the arms in which something is only found.
-    monkeypatch.setattr(class_collapse, "ARM_SEEDS", {"seed": range(3), "data_seed": range(3)})
-    few = {name: arm for name, arm in class_collapse.stochastic_arms().items() if "stored, b = 32" in name}
-    adam = {name: arm for name, arm in class_collapse.optimizer_arms().items() if name == "Adam, rate 0.01"}
-    monkeypatch.setattr(class_collapse, "stochastic_arms", lambda: few)
-    monkeypatch.setattr(class_collapse, "optimizer_arms", lambda: adam)
-    status, out, _ = call(capsys, "reproduce", "class-collapse", "--out", str(tmp_path), "--format", "svg")
-    folder = tmp_path / "class-collapse"
-    assert status == 0 and "class-collapse" in out
-    with (folder / "table.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["quantity", "predicted", "measured", "relative_error", "tolerance", "verdict"]
-    assert len(rows) > 25 and {row["verdict"] for row in rows} == {"holds", "found"}
-    assert (folder / "figure.svg").stat().st_size > 10_000
-    main = store.load(folder / "trajectories.zarr")
-    assert main.feature_norms.dims == ("seed", "learning_rate", "step", "feature")
-    assert main.sizes["seed"] >= 32 and main.sizes["learning_rate"] >= 8
-
-
-def test_a_setting_of_ones_own_is_run_and_told(tmp_path, capsys):
-    words = "--d 40 --n 8 --optimizer adam --batch epochs --batch-size 4 --schedule inverse_time --clip-norm 2 --irrelevant-strength 1.5"
-    status, out, _ = call(capsys, "run", *words.split(), "--steps", "30", "--seeds", "3", "--out", str(tmp_path))
-    assert status == 0 and "irrelevant_1: |W v| after 30 steps" in " ".join(out.split()).replace("│ ", "")
-    kept = store.load(tmp_path / "run" / "trajectories.zarr")
-    assert kept.feature_norms.dims == ("seed", "step", "feature") and kept.sizes["seed"] == 3
-    assert '"optimizer": "adam"' in kept.attrs["experiment"] and '"batch_size": 4' in kept.attrs["experiment"]
-    assert {path.name for path in (tmp_path / "run").iterdir()} == {"figure.png", "table.csv", "trajectories.zarr"}
-    for wrong in (("--steps", "0"), ("--seeds", "-1"), ("--batch", "subset", "--batch-size", "300"), ("--learning-rate", "-1")):
-        status, _, err = call(capsys, "run", *wrong, "--out", str(tmp_path / "none"))
-        assert status == 2 and err.count("\n") == 1 and not (tmp_path / "none").exists()
-
-
-def test_all_claims_end_in_one_summary_and_the_status_of_the_verdicts(tmp_path, monkeypatch, capsys):
-    def claim(name, *measured):
-        rows = [at_most(f"{name} {i}", 1.0, value) for i, value in enumerate(measured)]
-        return Claim(name, "says", "source", "cost", lambda: Study(rows, {"": xr.Dataset()}, Figure()))
-
-    for last, expected in ((0.5, 0), (2.0, 1)):
-        monkeypatch.setattr(cli, "CLAIMS", (claim("first", 0.1, 0.2), claim("second", 0.3, last)))
-        status, out, _ = call(capsys, "reproduce", "--out", str(tmp_path))
-        summary = out[out.index("all claims") :]
-        assert status == expected and summary.index("first") < summary.index("second")
-        assert ("second 1" in summary) == (expected == 1)
-        assert (tmp_path / "first" / "table.csv").exists() and (tmp_path / "second" / "figure.png").exists()
-    _, out, _ = call(capsys, "reproduce", "first", "--out", str(tmp_path))
-    assert "all claims" not in out
-
-
-def test_what_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_report", lambda *_: pytest.fail("ran"))
-    for name in ("trajectories.zarr", "table.csv", "figure.png"):
-        out = tmp_path / name.split(".")[0]
-        (out / "class-collapse" / name).mkdir(parents=True)
-        status, _, err = call(capsys, "reproduce", "class-collapse", "--out", str(out))
-        assert status == 2 and err.count("\n") == 1
 
 
 def test_a_failed_replacement_leaves_the_old_store(tmp_path, monkeypatch):
@@ -143,6 +140,130 @@ def test_a_failed_replacement_leaves_the_old_store(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
 
 
-def test_what_was_not_measured_is_infinitely_wrong():
-    for row in (at_most("q", 1.0, np.nan), at_least("q", 1.0, np.nan), within("q", 1.0, 2.0, np.nan), close("q", 1.0, np.nan, 0.1)):
-        assert row.verdict == "fails" and row.relative_error == np.inf
+@pytest.mark.parametrize(
+    ("row", "holding", "failing"),
+    [
+        (lambda value: close(Q, 2.0, value, 0.03), (2.05,), (2.07, np.nan)),
+        (lambda value: at_most(Q, 1.0, value), (1.0,), (1.01, np.nan)),
+        (lambda value: at_least(Q, 1.0, value), (1.0,), (0.99, np.nan)),
+        (lambda value: within(Q, 1.0, 2.0, value), (1.5,), (0.9, 2.1, np.nan)),
+    ],
+)
+def test_verdicts(row, holding, failing):
+    assert {row(value).verdict for value in holding} == {"holds"}
+    assert {row(value).verdict for value in failing} == {"fails"}
+    assert row(np.nan).relative_error == np.inf  # what was not measured is infinitely wrong
+    assert at_most(Q, 2.0, 3.0).relative_error == pytest.approx(0.5)
+
+
+def many(fails, finds):
+    """Rows of every verdict."""
+    return [
+        *[close(Subject("one", f"held {i}"), 1.0, 1.0, 0.1) for i in range(31)],
+        *[
+            found(
+                Subject("a long name of a setting", f"found {i}", "median of 32 seeds"),
+                {"[b]": 0.25, "rest": "0.5 (0.4 .. 0.6)"},
+            )
+            for i in range(finds)
+        ],
+        *[at_most(Subject("one", f"failed {i}"), 1.0, 2.0) for i in range(fails)],
+    ]
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("finds", [0, 5, 100])
+def test_tables_fit_a_screen(monkeypatch, columns, finds):
+    monkeypatch.setattr(screen, "console", lambda: screen.Console(width=columns))
+    told = screen.told("name", many(2, finds))
+    *tables, last = told.splitlines()
+    assert len(tables) <= 36 and all(len(line) <= columns for line in tables)
+    order = [told.find(word) for word in ("failed 0", "failed 1", "found 0", "31 predictions")]
+    assert order == sorted(order) or finds == 0
+    assert "held" not in told and "<= 1" in told and ("[b]: 0.25; " in told) == (finds > 0)
+    assert last.startswith("31 predictions hold, 2 fail; ") and f" {finds} found" in last
+    assert ("shown" in last) == (finds == 100)
+    assert all(f"failed {i} " in screen.told("name", many(50, finds)) for i in range(50))
+
+
+def test_what_is_predicted_stands_beside_what_is_found():
+    rows = [found(Subject("", "largest"), 0.5, "<= 0.7"), found(Subject("", "last"), "0.1")]
+    told = screen.told("run", rows)
+    assert "predicted" in told and "<= 0.7" in told and "setting" not in told
+    assert told.splitlines()[-1] == "2 found: measured, without a verdict."
+    assert "predicted" not in screen.told("run", rows[1:])
+
+
+def test_all_claims_end_in_one_summary_and_the_status_of_the_verdicts(
+    tmp_path, monkeypatch, capsys
+):
+    for last, expected in ((0.5, 0), (2.0, 1)):
+        claims = claim("first", 0.1, 0.2), claim("second", 0.3, last)
+        monkeypatch.setattr(cli, "CLAIMS", claims)
+        status, out, _ = call(capsys, "reproduce", "--out", str(tmp_path))
+        summary = out[out.index("all claims") :]
+        assert status == expected and summary.index("first") < summary.index("second")
+        assert ("second: quantity 1" in summary) == (expected == 1)
+        assert f"{tmp_path / 'first' / 'table.csv'} has every row." in out
+        assert (tmp_path / "first" / "table.csv").exists()
+        assert (tmp_path / "second" / "figure.png").exists()
+    _, out, _ = call(capsys, "reproduce", "first", "--out", str(tmp_path))
+    assert "all claims" not in out
+
+
+def test_what_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "_report", lambda *_: pytest.fail("ran"))
+    for name in ("trajectories.zarr", "table.csv", "figure.png"):
+        out = tmp_path / name.split(".")[0]
+        (out / "class-collapse" / name).mkdir(parents=True)
+        status, _, err = call(capsys, "reproduce", "class-collapse", "--out", str(out))
+        assert status == 2 and err.count("\n") == 1
+
+
+def test_a_reader_who_has_seen_enough_is_no_failure():
+    program = [sys.executable, "-c", "from cldyn.cli import main; main(['fields'])"]
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        running.stdout.close()
+        assert running.wait() == 0 and running.stderr.read() == b""
+
+
+@pytest.mark.slow
+def test_class_collapse_is_reproduced(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(class_collapse, "FEW_SEEDS", settings.seeds(3))
+    monkeypatch.setattr(class_collapse, "STARTS", {"seed": range(4)})
+    words = "reproduce", "class-collapse", "--out", str(tmp_path), "--format", "svg"
+    status, out, _ = call(capsys, *words)
+    folder = tmp_path / "class-collapse"
+    assert status == 0 and "predictions hold, 0 fail" in out
+    with (folder / "table.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == list(Row.__dataclass_fields__)
+    assert len(rows) > 25 and {row["verdict"] for row in rows} <= {"holds", "found"}
+    assert (folder / "figure.svg").stat().st_size > 10_000
+    main = store.load(folder / "trajectories.zarr")
+    assert main.feature_norms.dims == ("seed", "learning_rate", "step", "feature")
+    assert main.sizes["seed"] >= 32 and main.sizes["learning_rate"] >= 8
+
+
+def test_a_setting_of_ones_own_is_run_and_told(tmp_path, capsys):
+    words = (
+        "run d=40 n=8 optimizer=adam batch=epochs batch_size=4 schedule=inverse_time clip_norm=2 "
+        f"irrelevant_strength=1.5 --steps 30 --seeds 3 --out {tmp_path}"
+    )
+    status, out, _ = call(capsys, *words.split())
+    assert status == 0 and "irrelevant_1" in out and "measured, without a verdict" in out
+    kept = store.load(tmp_path / "run" / "trajectories.zarr")
+    assert kept.feature_norms.dims == ("seed", "step", "feature") and kept.sizes["seed"] == 3
+    training = json.loads(kept.attrs["experiment"])["training"]
+    assert training["optimizer"]["is"] == "Adam" and training["batch"]["batch_size"] == 4
+    names = {"figure.png", "table.csv", "trajectories.zarr"}
+    assert {path.name for path in (tmp_path / "run").iterdir()} == names
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--steps 0", "--seeds -1", "batch=subset batch_size=300", "learning_rate=-1", "n=6"],
+)
+def test_a_setting_that_makes_no_sense_writes_nothing(tmp_path, capsys, words):
+    status, _, err = call(capsys, "run", *words.split(), "--out", str(tmp_path / "none"))
+    assert status == 2 and err.count("\n") == 1 and not (tmp_path / "none").exists()

@@ -7,11 +7,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import model_numbers, random_model, raw_training
 
-from cldyn.data import FeatureModel, sample, sample_test
+import cldyn
+from cldyn import Basis, DistinctBasis, Experiment, FeatureModel, Gaussian, Stored, nouns
+from cldyn.data import sample, sample_test
 
-PLAIN = FeatureModel(d=12, irrelevant_strength=(2.0, 0.5), irrelevant_mean=(0.3, -1.0), class_mean=0.4, noise=1.5)
-SIGNS = FeatureModel(d=8, irrelevant_strength=(1.0, 1.0), subclass_mean=0.0, noise=0.0)
+PLAIN = FeatureModel(
+    d=12,
+    irrelevant_strength=(2.0, 0.5),
+    irrelevant_mean=(0.3, -1.0),
+    class_mean=0.4,
+    noise=Gaussian(1.5),
+)
+SIGNS = FeatureModel(d=8, irrelevant_strength=(1.0, 1.0), subclass_mean=0.0, noise=Gaussian(0.0))
+SEEDS = st.integers(0, 2**31 - 1)
 
 
 def draw(model, n=8, m=2, seed=0, **options):
@@ -24,16 +34,22 @@ def codes(drawn):
 
 @pytest.mark.parametrize(
     ("kind", "count", "deck", "hand"),
-    [("dense", 0, 1, 3), ("dense", 3, 8, 12), ("dense", 17, 2**17, 300), ("dense", 25, 2**25, 50), ("sparse", 3, 6, 9)],
+    [
+        ("dense", 0, 1, 3),
+        ("dense", 3, 8, 12),
+        ("dense", 17, 2**17, 300),
+        ("sparse", 3, 6, 9),
+    ],
 )
 def test_every_cell_has_equal_counts_and_decks_without_repeats(kind, count, deck, hand):
     model = FeatureModel(d=40, irrelevant_strength=(1.0,) * count, irrelevant=kind)
     drawn = draw(model, 4 * hand, 1, balanced=True)
-    cells = Counter(zip(np.array(drawn.label).tolist(), np.array(drawn.subclass).tolist(), strict=True))
+    label, subclass = np.array(drawn.label), np.array(drawn.subclass)
+    cells = Counter(zip(label.tolist(), subclass.tolist(), strict=True))
     assert cells == {(y, s): hand for y in (-1, 1) for s in (-1, 1)}
-    assert (np.diff(drawn.label) != 0).sum() > 1, "examples come in shuffled order"
-    for cell in cells:
-        patterns = np.array(drawn.irrelevant)[(np.array(drawn.label) == cell[0]) & (np.array(drawn.subclass) == cell[1])]
+    assert (np.diff(label) != 0).sum() > 1, "examples come in shuffled order"
+    for y, s in cells:
+        patterns = np.array(drawn.irrelevant)[(label == y) & (subclass == s)]
         counts = sorted(Counter(map(tuple, patterns.tolist())).values())
         assert max(counts) == -(-hand // deck)
         assert len(counts) == min(hand, deck) and min(counts) >= hand // deck
@@ -65,83 +81,95 @@ def test_dense_keep_probabilities_are_those_of_each_feature():
     drawn = draw(model, n, 2)
     signs = np.array(drawn.x[..., :4])
     assert (np.abs(signs) == 1).all()
-    np.testing.assert_allclose((signs[:, 0] * codes(drawn)).mean(axis=0), keep, atol=5 / np.sqrt(n))
-    np.testing.assert_allclose((signs[:, 0] * signs[:, 1]).mean(axis=0), keep**2, atol=5 / np.sqrt(n))
+    slack = 5 / np.sqrt(n)
+    np.testing.assert_allclose((signs[:, 0] * codes(drawn)).mean(axis=0), keep, atol=slack)
+    np.testing.assert_allclose((signs[:, 0] * signs[:, 1]).mean(axis=0), keep**2, atol=slack)
 
 
 def test_sparse_view_redraws_identity_and_sign_together():
     n, keep, count = 8000, 0.4, 3
-    model = FeatureModel(d=8, irrelevant="sparse", irrelevant_strength=(1.0,) * count, irrelevant_keep=(keep,) * count, noise=0.0)
+    model = FeatureModel(
+        d=8,
+        irrelevant="sparse",
+        irrelevant_strength=(1.0,) * count,
+        irrelevant_keep=(keep,) * count,
+        noise=Gaussian(0.0),
+    )
     drawn = draw(model, n, 2)
     view = np.array(drawn.x[:, 0, 2:5])
     assert (np.abs(view).sum(axis=1) == 1).all()
     same = (view == np.array(drawn.irrelevant)).all(axis=1).mean()
     twice = (view == np.array(drawn.x[:, 1, 2:5])).all(axis=1).mean()
-    assert same == pytest.approx(keep + (1 - keep) / (2 * count), abs=5 * 0.5 / np.sqrt(n))
-    assert twice == pytest.approx(keep**2 + (1 - keep**2) / (2 * count), abs=5 * 0.5 / np.sqrt(n))
+    slack = 5 * 0.5 / np.sqrt(n)
+    assert same == pytest.approx(keep + (1 - keep) / (2 * count), abs=slack)
+    assert twice == pytest.approx(keep**2 + (1 - keep**2) / (2 * count), abs=slack)
 
 
-@pytest.mark.parametrize("noise_keep", [0.0, 0.3, 1.0])
-def test_gaussian_noise_has_its_squared_length_and_shares_noise_keep(noise_keep):
+@pytest.mark.parametrize("keep", [0.0, 0.3, 1.0])
+def test_gaussian_noise_has_its_squared_length_and_shares_noise_keep(keep):
     n, other = 400, 200
-    noise = np.array(draw(FeatureModel(d=other + 2, noise=3.0, noise_keep=noise_keep), n, 2).x[..., 2:])
+    model = FeatureModel(d=other + 2, noise=Gaussian(3.0, keep))
+    noise = np.array(draw(model, n, 2).x[..., 2:])
     slack = 5 * np.sqrt(2 / (n * other))
     assert (noise**2).sum(axis=-1).mean() == pytest.approx(9, rel=slack)
-    assert (noise[:, 0] * noise[:, 1]).sum(axis=-1).mean() / 9 == pytest.approx(noise_keep, abs=slack)
-    assert (noise[0::2, 0] * noise[1::2, 0]).sum(axis=-1).mean() / 9 == pytest.approx(0, abs=slack * np.sqrt(2))
+    assert (noise[:, 0] * noise[:, 1]).sum(axis=-1).mean() / 9 == pytest.approx(keep, abs=slack)
+    apart = (noise[0::2, 0] * noise[1::2, 0]).sum(axis=-1).mean() / 9
+    assert apart == pytest.approx(0, abs=slack * np.sqrt(2))
     np.testing.assert_allclose((noise**2).mean(axis=(0, 1)), 9 / other, rtol=6 * np.sqrt(2 / n))
 
 
-@pytest.mark.parametrize("noise_keep", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("kind", ["basis", "distinct_basis"])
-def test_basis_noise_is_one_direction_of_given_length_kept_with_noise_keep(kind, noise_keep):
+@pytest.mark.parametrize("keep", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("kind", [Basis, DistinctBasis])
+def test_basis_noise_is_one_direction_of_given_length_kept_with_noise_keep(kind, keep):
     n, other = 1000, 3000
-    noise = np.array(draw(FeatureModel(d=other + 2, noise=3.0, noise_keep=noise_keep, noise_kind=kind), n, 2).x[..., 2:])
+    noise = np.array(draw(FeatureModel(d=other + 2, noise=kind(3.0, keep)), n, 2).x[..., 2:])
     assert ((noise != 0).sum(axis=-1) == 1).all()
     np.testing.assert_array_equal((noise**2).sum(axis=-1), 9)
     place, sign = np.abs(noise).argmax(axis=-1), np.sign(noise.sum(axis=-1))
     assert abs(sign[:, 0].mean()) < 5 / np.sqrt(n)
     same = place[:, 0] == place[:, 1]
-    assert same.mean() == pytest.approx(noise_keep**2, abs=5 * 0.45 / np.sqrt(n) if 0 < noise_keep < 1 else 2e-3)
-    assert (sign[same, 0] == sign[same, 1]).all() or noise_keep == 0
-    if kind == "distinct_basis":
+    slack = 5 * 0.45 / np.sqrt(n) if 0 < keep < 1 else 2e-3
+    assert same.mean() == pytest.approx(keep**2, abs=slack)
+    assert (sign[same, 0] == sign[same, 1]).all() or keep == 0
+    if kind is DistinctBasis:
         assert len(np.unique(place)) == 2 * n - same.sum()
     else:
         assert len(np.unique(place[:, 0])) < n  # drawn with replacement
 
 
-@pytest.mark.parametrize(
-    "change", [{"noise": 5.0}, {"noise_keep": 0.7}, {"noise_kind": "distinct_basis"}, {"class_keep": 0.2}, {"m": 3}]
-)
 @pytest.mark.parametrize("balanced", [True, False])
-def test_noise_and_views_change_no_code(change, balanced):
-    m = change.get("m", 2)
-    other = replace(PLAIN, d=40, **{name: value for name, value in change.items() if name != "m"})
-    first, second = draw(replace(PLAIN, d=40), balanced=balanced), draw(other, m=m, balanced=balanced)
+def test_noise_and_views_change_no_code(balanced):
+    other = replace(PLAIN, d=40, class_keep=0.2, noise=DistinctBasis(5.0, 0.7))
+    first, second = draw(PLAIN, balanced=balanced), draw(other, m=3, balanced=balanced)
     np.testing.assert_array_equal(codes(first), codes(second))
-    assert first.x.shape != second.x.shape or np.abs(first.x - second.x).max() > 0.1
+    assert (np.sign(second.x[..., 0] - 0.4) != np.array(second.label)[:, None]).any()
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "basis"])
+@pytest.mark.parametrize("kind", [Gaussian, Basis])
 def test_first_views_stay_when_a_view_is_added(kind):
-    model = replace(PLAIN, class_keep=0.5, subclass_keep=0.5, irrelevant_keep=(0.5, 0.5), noise_keep=0.5, noise_kind=kind, rotated=True)
-    np.testing.assert_allclose(draw(model, m=2).x, draw(model, m=3).x[:, :2], atol=1e-14)
-    assert np.abs(draw(model, m=3).x[:, 2] - draw(model, m=3).x[:, 1]).max() > 0.1
+    keeps = {"class_keep": 0.5, "subclass_keep": 0.5, "irrelevant_keep": (0.5, 0.5)}
+    model = replace(PLAIN, noise=kind(1.5, 0.5), rotated=True, **keeps)
+    two, three = draw(model, m=2).x, draw(model, m=3).x
+    np.testing.assert_allclose(two, three[:, :2], atol=1e-14)
+    assert np.abs(three[:, 2] - three[:, 1]).max() > 0.1
 
 
 def test_a_seed_decides_everything_and_another_changes_everything():
     np.testing.assert_array_equal(draw(PLAIN, 16, seed=3).x, draw(PLAIN, 16, seed=3).x)
     one, other = draw(PLAIN, 16, seed=3), draw(PLAIN, 16, seed=4)
-    assert (one.label != other.label).any() and np.abs(one.x[..., 4:] - other.x[..., 4:]).min() > 0
+    assert (one.label != other.label).any()
+    assert np.abs(one.x[..., 4:] - other.x[..., 4:]).min() > 0
 
 
-@given(st.integers(0, 2**31 - 1))
+@given(SEEDS)
 def test_rotation_keeps_lengths_angles_and_features(seed):
-    turned, straight = draw(replace(PLAIN, rotated=True), seed=seed), draw(PLAIN, seed=seed)
-    v = np.array(turned.directions)
+    model = replace(random_model(seed), d=12, class_keep=1.0, subclass_keep=1.0, irrelevant_keep=())
+    turned, straight = draw(replace(model, rotated=True), seed=seed), draw(model, seed=seed)
+    v, (strengths, means, _) = np.array(turned.directions), model_numbers(model)
     np.testing.assert_allclose(v @ v.T, np.eye(4), atol=1e-13)
-    expected = np.array(PLAIN.means()) + np.array(PLAIN.strengths()) * codes(turned)
-    np.testing.assert_allclose(turned.x @ v.T, np.repeat(expected[:, None], 2, axis=1), atol=1e-12)
+    expected = means + strengths * codes(turned)
+    found = turned.x @ v.T
+    np.testing.assert_allclose(found, np.repeat(expected[:, None], 2, axis=1), atol=1e-12)
     rows, plain = np.array(turned.x).reshape(16, -1), np.array(straight.x).reshape(16, -1)
     np.testing.assert_allclose(rows @ rows.T, plain @ plain.T, atol=1e-12)
     noise = rows - (rows @ v.T) @ v
@@ -155,41 +183,99 @@ def test_rotated_directions_are_uniform():
     keys = jax.random.split(jax.random.key(0), 4000)
     v = np.array(jax.jit(jax.vmap(lambda key: sample(key, model, 4, 1).directions))(keys))
     np.testing.assert_allclose(v.mean(axis=0), 0, atol=5 / np.sqrt(4 * 4000))
-    np.testing.assert_allclose(np.einsum("ski,skj->kij", v, v) / 4000, np.broadcast_to(np.eye(4) / 4, (3, 4, 4)), atol=0.02)
+    second = np.einsum("ski,skj->kij", v, v) / 4000
+    np.testing.assert_allclose(second, np.broadcast_to(np.eye(4) / 4, (3, 4, 4)), atol=0.02)
     np.testing.assert_allclose((v**4).mean(axis=0), 3 / (4 * 6), atol=0.02)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "basis"])
+@pytest.mark.parametrize("kind", [Gaussian, Basis])
 def test_test_sample_shares_directions_and_nothing_else(kind):
-    model = replace(PLAIN, d=204, class_keep=0.0, subclass_keep=0.0, irrelevant_keep=(0.0, 0.0), noise_kind=kind, rotated=True)
+    keeps = {"class_keep": 0.0, "subclass_keep": 0.0, "irrelevant_keep": (0.0, 0.0)}
+    model = replace(PLAIN, d=204, noise=kind(1.5), rotated=True, **keeps)
     train, test = draw(model, 400, 1), sample_test(jax.random.key(0), model, 400)
     assert test.x.shape == (400, 1, 204)
     np.testing.assert_array_equal(train.directions, test.directions)
-    np.testing.assert_allclose(test.x[:, 0] @ test.directions.T, model.means() + model.strengths() * codes(test), atol=1e-12)
-    np.testing.assert_allclose((codes(train) * codes(test)).mean(axis=0), 0, atol=5 / np.sqrt(400))
-    noise = [np.array(v.x[:, 0] - (v.x[:, 0] @ v.directions.T) @ v.directions) for v in (train, test)]
-    assert (noise[1] ** 2).sum(axis=1).mean() == pytest.approx(1.5**2, rel=5 * np.sqrt(2 / (200 * 400)))
+    strengths, means, _ = model_numbers(model)
+    found = test.x[:, 0] @ test.directions.T
+    np.testing.assert_allclose(found, means + strengths * codes(test), atol=1e-12)
+    agree = (codes(train) * codes(test)).mean(axis=0)
+    np.testing.assert_allclose(agree, 0, atol=5 / np.sqrt(400))
+    v = np.array(train.directions)
+    noise = [np.array(x - (x @ v.T) @ v) for x in (train.x[:, 0], test.x[:, 0])]
+    length = (noise[1] ** 2).sum(axis=1).mean()
+    assert length == pytest.approx(1.5**2, rel=5 * np.sqrt(2 / (200 * 400)))
     assert abs((noise[0] * noise[1]).sum(axis=1).mean()) / 1.5**2 < 5 / np.sqrt(200 * 400)
 
 
-@pytest.mark.parametrize("kind", ["gaussian", "distinct_basis"])
+@pytest.mark.parametrize("kind", [Gaussian, DistinctBasis])
 def test_both_precisions_draw_the_same_sample(kind):
-    model = replace(PLAIN, d=60, noise_kind=kind, noise_keep=0.5, class_keep=0.5, rotated=kind != "gaussian")
-    deal = {"balanced": kind == "gaussian"}
+    plain = kind is Gaussian
+    model = replace(PLAIN, d=60, noise=kind(1.5, 0.5), class_keep=0.5, rotated=not plain)
+    deal = {"balanced": plain}
     wide, wide_test = draw(model, **deal), sample_test(jax.random.key(0), model, 8)
     with jax.enable_x64(False):
         narrow, narrow_test = draw(model, **deal), sample_test(jax.random.key(0), model, 8)
-    for one, other in ((wide, narrow), (wide, draw(model, dtype=jnp.float32, **deal)), (wide_test, narrow_test)):
+    pairs = [(wide, narrow), (wide_test, narrow_test)]
+    if plain:
+        pairs.append((wide, draw(model, dtype=jnp.float32, **deal)))
+    for one, other in pairs:
         assert (one.x.dtype, other.x.dtype) == (jnp.float64, jnp.float32)
         np.testing.assert_array_equal(codes(one), codes(other))
         np.testing.assert_allclose(one.x, other.x, atol=1e-5)
         np.testing.assert_allclose(one.directions, other.directions, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["noise", "class_keep"])
+@pytest.mark.parametrize("name", ["noise_length", "class_keep"])
 def test_traced_leaves_under_jit_and_vmap_equal_a_loop(name):
+    def drawn(value):
+        return draw(nouns.replaced(PLAIN, {name: value})).x
+
     values = jnp.array([0.1, 0.4, 0.9])
-    draws = jax.jit(jax.vmap(lambda value: draw(replace(PLAIN, **{name: value})).x))(values)
-    loop = np.stack([draw(replace(PLAIN, **{name: float(value)})).x for value in values])
-    np.testing.assert_allclose(draws, loop, atol=1e-13)
+    loop = np.stack([drawn(float(value)) for value in values])
+    np.testing.assert_allclose(jax.jit(jax.vmap(drawn))(values), loop, atol=1e-13)
     assert np.abs(loop[0] - loop[2]).max() > 0.1
+
+
+@cldyn.noun
+class Corners(cldyn.Noise):
+    """Every coordinate +-noise_length/sqrt(other): a kind of a user's own, of `draw` alone."""
+
+    noise_length: float = 1.0
+
+    def draw(self, key, n, other, dtype):
+        signs = 2 * jax.random.bernoulli(key, 0.5, (n, other)) - 1
+        return signs.astype(dtype) * self.noise_length / np.sqrt(other)
+
+
+def test_a_noise_of_ones_own_with_draw_alone_is_fresh_in_every_view():
+    n, other = 300, 400
+    model = FeatureModel(d=other + 2, noise=Corners(3.0), rotated=False)
+    drawn = draw(model, n, 2, balanced=True)
+    test = sample_test(jax.random.key(0), model, n).x[:, 0, 2:]
+    usual = draw(replace(model, noise=Gaussian()), n, 2, balanced=True)
+    np.testing.assert_array_equal(codes(drawn), codes(usual))
+    noise = [np.array(one) for one in (drawn.x[:, 0, 2:], drawn.x[:, 1, 2:], test)]
+    for one in noise:
+        np.testing.assert_allclose(np.abs(one), 3 / np.sqrt(other), rtol=1e-12)
+    for one, two in ((0, 1), (0, 2), (1, 2)):  # of views, and of training and test
+        assert abs((noise[one] * noise[two]).sum(axis=1).mean()) / 9 < 5 / np.sqrt(n * other)
+
+
+def test_a_noise_of_ones_own_trains_and_its_numbers_are_axes():
+    model = FeatureModel(d=20, noise=Corners(0.5))
+    experiment = Experiment(Stored(model, n=8), precision="float64").replace(init_scale=0.05)
+    swept = cldyn.sweep(experiment, [{"noise_length": [0.5, 1.5]}], [0, 100], progress=False)
+    ends = []
+    for length in (0.5, 1.5):
+        w = raw_training(experiment.replace(noise_length=length), 100)
+        ends.append(np.linalg.norm(w[:, :2], axis=0))
+    np.testing.assert_allclose(swept.feature_norms[:, -1], ends, rtol=1e-9)
+    assert np.abs(ends[0] - ends[1]).max() > 1e-2
+    for source in (cldyn.Population(model), cldyn.FreshViews(model, n=8)):
+        with pytest.raises(ValueError, match=r"noise: .*exact moments"):
+            cldyn.run(Experiment(source), [0, 1])
+
+
+def test_a_noise_without_draw_says_what_it_needs():
+    with pytest.raises(TypeError, match="draw"):
+        draw(replace(PLAIN, noise=cldyn.noun(type("Silent", (cldyn.Noise,), {}))()))

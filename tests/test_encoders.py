@@ -1,17 +1,64 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from oracles import with_one
 
-from cldyn import encoders
+from cldyn import DeepLinear, Linear, Mlp, encoders
 
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear_encoder_is_a_matrix_and_an_offset(bias):
-    encoder = encoders.linear(3, bias)
-    params = encoder.init(jax.random.key(0), 400, 0.1)
-    assert params.shape == (3, 400 + bias)
-    np.testing.assert_allclose(np.std(params), 0.1, rtol=0.1)
+    encoder = Linear(3, 0.1, bias)
+    params = encoder.init(jax.random.key(0), 400)
+    w = np.array(params.first)
+    assert w.shape == (3, 400 + bias) and params.head.shape[0] == 0
+    np.testing.assert_allclose(np.std(w), 0.1, rtol=0.1)
     x = np.random.default_rng(0).normal(size=(5, 2, 400))
-    expected = np.einsum("nmd,pd->nmp", x, params[:, :400]) + (np.asarray(params)[:, 400] if bias else 0)
+    expected = np.einsum("nmd,pd->nmp", x, w[:, :400]) + (w[:, 400] if bias else 0)
     np.testing.assert_allclose(encoder.apply(params, x), expected, atol=1e-12)
-    np.testing.assert_array_equal(encoders.linear(2, bias).init(jax.random.key(0), 400, 0.1), params[:2])
+
+
+@given(st.integers(0, 2**31 - 1), st.sampled_from([Linear, DeepLinear]), st.integers(1, 5))
+def test_room_for_more_rows_changes_no_row_and_leaves_the_others_zero(seed, kind, p):
+    key, plain = jax.random.key(seed), kind(embed_dim=p, init_scale=0.3)
+    wide = encoders.end_to_end(encoders.with_rows(plain, 5).init(key, 6))
+    np.testing.assert_array_equal(wide[p:], 0)
+    np.testing.assert_allclose(wide[:p], encoders.end_to_end(plain.init(key, 6)), atol=1e-6)
+
+
+def test_encoders_of_a_fixed_width_get_no_room():
+    assert encoders.with_rows(Mlp(), 9) == Mlp()
+
+
+@given(st.integers(0, 2**31 - 1), st.integers(0, 3))
+def test_layers_are_multiplied_from_the_first_on(seed, above):
+    rng = np.random.default_rng(seed)
+    first, head, x = (
+        rng.normal(size=(3, 5)),
+        rng.normal(size=(above, 3, 3)),
+        rng.normal(size=(2, 4)),
+    )
+    layers = encoders.Layers(jnp.array(first), jnp.array(head))
+    product = np.linalg.multi_dot([*head[::-1], first]) if above else first
+    np.testing.assert_allclose(encoders.end_to_end(layers), product, atol=1e-12)
+    encoder = DeepLinear(embed_dim=3, depth=above + 1) if above else Linear(3)
+    np.testing.assert_allclose(encoder.apply(layers, x), with_one(x) @ product.T, atol=1e-12)
+
+
+def test_perceptron_is_its_formula_from_a_start_of_he():
+    encoder = Mlp(hidden=300, embed_dim=4, init_scale=0.5)
+    params = encoder.init(jax.random.key(0), 200)
+    inner, outer = (params["params"][name] for name in ("Dense_0", "Dense_1"))
+    for layer, fan_in in ((inner, 200), (outer, 300)):
+        expected = 0.5 * np.sqrt(2 / fan_in)
+        np.testing.assert_allclose(np.std(layer["kernel"]), expected, rtol=0.1)
+        assert not np.any(layer["bias"])
+    x = np.random.default_rng(0).normal(size=(3, 2, 200))
+    params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # so that offsets count
+    inner, outer = (params["params"][name] for name in ("Dense_0", "Dense_1"))
+    hidden = np.maximum(x @ np.array(inner["kernel"]) + np.array(inner["bias"]), 0)
+    expected = hidden @ np.array(outer["kernel"]) + np.array(outer["bias"])
+    np.testing.assert_allclose(encoder.apply(params, x), expected, rtol=1e-5, atol=1e-5)

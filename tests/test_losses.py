@@ -4,71 +4,171 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import (
+    POSITIVES,
+    batch_weights,
+    info_nce,
+    looped_moments,
+    one_hot,
+    pair_loss,
+    pair_weights,
+    with_one,
+)
 
-from cldyn.data import views
-from cldyn.losses import pair_weights, spectral, spectral_gradient, spectral_in_frame
-from cldyn.moments import append_one, frame, sample_moments
+from cldyn import Iid, InfoNce, Joint, Spectral, Subset, Supervised, Unsupervised, moments
+from cldyn.losses import (
+    Pairs,
+    all_pairs,
+    mix,
+    spectral,
+    spectral_gradient,
+    spectral_in_frame,
+)
 
-LOSSES = [("scl", 0.5), ("ucl", 0.5), ("joint", 0.3)]
+SEEDS = st.integers(0, 2**31 - 1)
+KINDS = st.sampled_from(POSITIVES)
 LABEL = np.array([0, 2, 2, 0, 2, 1])
 
 
-def loop_loss(f, label, m, loss, beta):
-    """The V-statistic, pair by pair."""
-    n, total = len(label), 0.0
-    for i in range(n * m):
-        for j in range(n * m):
-            dot = float(f[i] @ f[j])
-            same_class = (label[i // m] == label[j // m]) / (n * (label == label[i // m]).sum() * m**2)
-            same_example = (i // m == j // m) / (n * m**2)
-            share = {"scl": 1.0, "ucl": 0.0, "joint": beta}[loss]
-            total += -2 * (share * same_class + (1 - share) * same_example) * dot + dot**2 / (n * m) ** 2
-    return total
+@pytest.mark.parametrize(
+    ("positives", "mixture"), [(Supervised(), 5.0), (Unsupervised(), 7.0), (Joint(0.3), 6.4)]
+)
+def test_a_mixture_takes_its_share_of_both_kinds_and_the_pure_ones_touch_one_alone(
+    positives, mixture
+):
+    assert mix(positives, 5.0, 7.0) == pytest.approx(mixture, rel=1e-15)
+    assert bool(np.isnan(mix(positives, np.nan, 7.0))) == (not isinstance(positives, Unsupervised))
+    assert bool(np.isnan(mix(positives, 5.0, np.nan))) == (not isinstance(positives, Supervised))
 
 
-@pytest.mark.parametrize(("loss", "beta"), LOSSES)
-@given(seed=st.integers(0, 2**31 - 1))
-def test_spectral_with_pair_weights_is_a_double_loop(loss, beta, seed):
-    f = np.random.default_rng(seed).normal(size=(12, 3))
-    assert spectral(f, *pair_weights(LABEL, 2, loss, beta)) == pytest.approx(loop_loss(f, LABEL, 2, loss, beta), rel=1e-12)
+def test_joint_at_its_ends_is_either_kind():
+    assert (mix(Joint(1.0), 5.0, 7.0), mix(Joint(0.0), 5.0, 7.0)) == (5.0, 7.0)
+    assert float(jax.grad(lambda beta: mix(Joint(beta), 5.0, 7.0))(0.3)) == pytest.approx(-2)
 
 
-@pytest.mark.parametrize(("loss", "beta"), LOSSES)
-def test_pair_weights_sum_to_one(loss, beta):
-    positive, negative = pair_weights(LABEL, 3, loss, beta)
-    assert positive.shape == negative.shape == (18, 18)
-    assert (float(positive.sum()), float(negative.sum())) == pytest.approx((1, 1), rel=1e-13)
+@given(st.lists(st.integers(0, 3), min_size=5, max_size=5), st.integers(1, 3), KINDS)
+def test_weights_of_all_pairs_are_a_double_loop_and_sum_to_one(label, m, positives):
+    member = np.array([np.array(label) == group for group in range(4)], float)  # some empty
+    pairs = all_pairs(jnp.array(member), m, positives)
+    for found, expected in zip(
+        (pairs.positive, pairs.negative), pair_weights(label, m, positives), strict=True
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-15)
+        assert float(found.sum()) == pytest.approx(1, rel=1e-13)
 
 
-@pytest.mark.parametrize(("loss", "beta"), LOSSES)
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("d", [4, 20])
-def test_linear_encoder_has_one_loss_in_pairs_moments_and_frame(loss, beta, bias, d):
-    rng = np.random.default_rng(d)
-    given_views = views(rng.normal(size=(6, 2, d)) + 0.5, LABEL)
-    w = rng.normal(size=(3, d + bias)) / 2
-    rows = append_one(jnp.asarray(given_views.x), bias).reshape(12, -1)
-    by_pairs = spectral(rows @ w.T, *pair_weights(LABEL, 2, loss, beta))
-    second, positive = sample_moments(given_views, loss, beta=beta, bias=bias)
-    coordinates = frame(given_views, bias)
-    in_frame = spectral_in_frame(w @ coordinates.basis, coordinates.second, coordinates.factor(loss, beta))
-    assert by_pairs == pytest.approx(float(-2 * np.trace(w @ positive @ w.T) + np.sum((w @ second @ w.T) ** 2)), rel=1e-12)
-    assert in_frame == pytest.approx(float(by_pairs), rel=1e-12)
+def batch_of(seed, m, positives, kind, alone):
+    """A random batch of 5 of 9 units, of classes of unequal sizes, and its pairs.
 
-
-@given(seed=st.integers(0, 2**31 - 1), p=st.sampled_from([1, 4]))
-def test_gradient_in_the_frame_is_the_derivative(seed, p):
+    alone: whether a view meets itself.
+    """
     rng = np.random.default_rng(seed)
-    w, second, factor = rng.normal(size=(p, 5)), rng.uniform(0, 2, 5), rng.normal(size=(3, 5))
-    np.testing.assert_allclose(spectral_gradient(w, second, factor), jax.grad(spectral_in_frame)(w, second, factor), rtol=1e-11, atol=1e-11)
+    label = np.append(np.arange(3), rng.integers(0, 3, 6))
+    chosen = rng.permutation(9)[:5]
+    member = one_hot(label) / np.sqrt(one_hot(label).mean(axis=1, keepdims=True))
+    within = np.full((m, m), 1 / m**2) if alone else (1 - np.eye(m)) / max(m * (m - 1), 1)
+    given = member[:, chosen], within, *kind(5).weights(9)
+    pairs = Pairs(jnp.array(given[0]), jnp.array(within), *given[2:], positives)
+    return rng.normal(size=(5 * m, 3)), pairs, batch_weights(*given, positives)
 
 
-@pytest.mark.parametrize(("loss", "beta"), LOSSES)
-def test_gradient_in_the_frame_is_that_of_the_pair_loss(loss, beta):
-    rng = np.random.default_rng(1)
-    given_views, w = views(rng.normal(size=(6, 2, 20)), LABEL), rng.normal(size=(3, 20))
-    weights = pair_weights(LABEL, 2, loss, beta)
-    by_pairs = jax.grad(lambda w: spectral(given_views.x.reshape(12, 20) @ w.T, *weights))(w)
-    coordinates = frame(given_views, bias=False)
-    in_frame = spectral_gradient(w @ coordinates.basis, coordinates.second, coordinates.factor(loss, beta))
-    np.testing.assert_allclose(in_frame @ coordinates.basis.T, by_pairs, atol=1e-11)
+@given(SEEDS, st.integers(1, 3), KINDS, st.sampled_from([Iid, Subset]), st.booleans())
+def test_pairs_of_a_batch_weigh_as_in_a_double_loop(seed, m, positives, kind, alone):
+    f, pairs, expected = batch_of(seed, m, positives, kind, alone)
+    np.testing.assert_allclose(pairs.positive, expected[0], rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(pairs.negative, expected[1], rtol=1e-12, atol=1e-15)
+    loss = pair_loss(f, *expected)
+    assert float(Spectral()(jnp.array(f), pairs)) == pytest.approx(loss, rel=1e-10, abs=1e-12)
+    by_matrices = spectral(f, *map(jnp.array, expected))
+    assert float(by_matrices) == pytest.approx(loss, rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "different", "same"), [(Subset, 8 / (9 * 20), 1 / 45), (Iid, 1 / 20, 0)]
+)
+def test_weights_of_a_batch_are_inverse_inclusion_probabilities_over_all_pairs(
+    kind, different, same
+):
+    """b = 5 of n = 9: n (n - 1)/(b (b - 1)) and n/b over n^2; with replacement n^2/(b (b - 1))."""
+    assert kind(5).weights(9) == pytest.approx((different, same), rel=1e-14)
+
+
+@given(SEEDS, KINDS, st.booleans(), st.sampled_from([4, 20]))
+def test_linear_encoder_has_one_loss_and_gradient_in_pairs_moments_and_frame(
+    seed, positives, bias, d
+):
+    rng = np.random.default_rng(seed)
+    x, w = rng.normal(size=(6, 2, d)) + 0.5, rng.normal(size=(3, d + bias)) / 2
+    wide = with_one(x, bias)
+    positive, negative = map(jnp.array, pair_weights(LABEL, 2, positives))
+
+    def by_pairs(w):
+        gram = (wide.reshape(12, -1) @ w.T) @ (wide.reshape(12, -1) @ w.T).T
+        return jnp.sum(negative * gram**2) - 2 * jnp.sum(positive * gram)
+
+    second, shared = looped_moments(wide, LABEL, positives)
+    by_moments = np.sum((w @ second @ w.T) ** 2) - 2 * np.trace(w @ shared @ w.T)
+    frame = moments.frame(x, jnp.array(one_hot(LABEL)), bias)
+    inside, factor = w @ frame.basis, frame.factor(positives)
+    assert float(by_pairs(w)) == pytest.approx(by_moments, rel=1e-12)
+    framed = spectral_in_frame(inside, frame.second, factor)
+    assert float(framed) == pytest.approx(by_moments, rel=1e-12)
+    slope = spectral_gradient(inside, frame.second, factor) @ frame.basis.T
+    np.testing.assert_allclose(slope, jax.grad(by_pairs)(w), rtol=1e-10, atol=1e-10)
+
+
+@given(SEEDS, st.sampled_from([1, 4]))
+def test_gradient_in_any_frame_is_the_derivative(seed, p):
+    rng = np.random.default_rng(seed)
+    given = rng.normal(size=(p, 5)), rng.uniform(0, 2, 5), rng.normal(size=(3, 5))
+    expected = jax.grad(spectral_in_frame)(*given)
+    np.testing.assert_allclose(spectral_gradient(*given), expected, rtol=1e-11, atol=1e-11)
+
+
+@given(SEEDS, KINDS, st.sampled_from([0.05, 0.5, 3.0]), st.booleans())
+def test_info_nce_is_a_double_loop_that_skips_rows_without_positives(
+    seed, positives, temperature, batch
+):
+    """Every class of one example and one view, or class 1 here, leaves rows without positives."""
+    if batch:
+        f, pairs, (positive, _) = batch_of(seed, 1, positives, Iid, True)
+    else:
+        f = np.random.default_rng(seed).normal(size=(12, 3))
+        pairs = all_pairs(jnp.array(one_hot(LABEL)), 2, positives)
+        positive, _ = pair_weights(LABEL, 2, positives)
+    f[3] *= 100  # of no consequence
+    f[4] = 0
+    found = float(InfoNce(temperature)(jnp.array(f), pairs))
+    assert found == pytest.approx(info_nce(f, positive, temperature), rel=1e-10, abs=1e-12)
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+@pytest.mark.parametrize("size", [0.0, 1e-18])
+def test_info_nce_and_its_gradient_have_no_nan_at_nothing(size, precision):
+    f = jnp.array(size * np.random.default_rng(0).normal(size=(12, 3)), precision)
+    pairs = all_pairs(jnp.array(one_hot(LABEL), precision), 2, Supervised())
+    loss, slope = jax.value_and_grad(InfoNce())(f, pairs)
+    assert np.isfinite(loss) and np.isfinite(slope).all() and loss.dtype == precision
+    if not size:  # every cosine is zero: one of eleven
+        assert float(loss) == pytest.approx(np.log(11), rel=1e-6)
+
+
+def test_info_nce_without_any_positive_is_zero():
+    alone = all_pairs(jnp.eye(5), 1, Supervised())
+    f = jnp.array(np.random.default_rng(0).normal(size=(5, 3)))
+    loss, slope = jax.value_and_grad(InfoNce())(f, alone)
+    assert float(loss) == 0 and not np.any(slope)
+
+
+@given(SEEDS)
+def test_info_nce_of_equal_classes_is_supcon_over_the_rows(seed):
+    """L_out of Khosla et al. (2020): each row's mean over its positives."""
+    f = np.random.default_rng(seed).normal(size=(12, 3))
+    unit = f / np.linalg.norm(f, axis=1, keepdims=True)
+    label, total = np.repeat([0, 1, 2], 4), 0.0
+    for i in range(12):
+        score = np.exp(unit @ unit[i] / 0.5)
+        mates = [j for j in range(12) if j != i and label[j] == label[i]]
+        total -= np.mean(np.log(score[mates] / (score.sum() - score[i])))
+    pairs = all_pairs(jnp.array(one_hot(label[::2])), 2, Supervised())
+    assert float(InfoNce()(jnp.array(f), pairs)) == pytest.approx(total / 12, rel=1e-10)

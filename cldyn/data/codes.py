@@ -71,8 +71,9 @@ def _deal_cards(key: Array, deck: int, hand: int) -> Array:
 def _distinct_signs(key: Array, hand: int, count: int) -> Array:
     """`hand` distinct rows of `count` signs, for decks too large to write out.
 
-    Repeats are redrawn until none is left. The procedure treats all patterns alike and any `hand` distinct patterns can be
-    mapped to any others by renaming patterns, so the result is uniform among them, as a shuffled deck's is.
+    Repeats are redrawn until none is left. The procedure treats all patterns alike and any `hand`
+    distinct patterns can be mapped to any others by renaming patterns, so the result is uniform
+    among them, as a shuffled deck's is.
     """
 
     def repeated(signs: Array) -> Array:

@@ -10,7 +10,8 @@ from jax import Array
 
 from cldyn.checks import require
 from cldyn.data.noise import NOISES, Gaussian, Noise
-from cldyn.nouns import choice, flag, noun, number, numbers, part, size
+from cldyn.fields import choice, flag, number, numbers, part, size
+from cldyn.nouns import noun
 
 _STRENGTH = "phi_j >= 0, half the distance between the two values of the feature"
 _MEAN = "mu_j, the mean of the feature"

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from cldyn.data.codes import random_signs
-from cldyn.nouns import noun, number
+from cldyn.fields import number
+from cldyn.nouns import noun
 
 LENGTH = "root of the expected squared length of the noise"
 KEEP = "what part of the noise all views of an example share"
@@ -142,7 +143,9 @@ class Basis(Noise):
         """What part of its variance two views of an example share."""
         return self.noise_keep**2
 
-    moments = Gaussian.moments
+    def moments(self, other: int, dtype: Any) -> tuple[Array, Array]:
+        """Variance of every direction, and its covariance between two views of an example."""
+        return Gaussian(self.noise_length, self.agreement()).moments(other, dtype)
 
     def about(self, shared: Any, other: int, dtype: Any) -> tuple[Array, Array]:
         """Mean over all views of every original [n, other], and their mean variance about it."""

@@ -1,11 +1,17 @@
-"""Pictures: the only room that knows matplotlib."""
+"""Pictures: the only room that knows matplotlib. A file a claim, and `parts` that they share."""
 
 from matplotlib.figure import Figure
 
-from cldyn.plots.arms import arms
-from cldyn.plots.diagrams import joint_loss, minimizers, suppression_augmentation, suppression_width
-from cldyn.plots.style import save
-from cldyn.plots.trajectories import class_collapse, projection_head, step_size
+from cldyn.plots.class_collapse import class_collapse
+from cldyn.plots.joint_loss import joint_loss
+from cldyn.plots.minimizers import minimizers
+from cldyn.plots.own import own
+from cldyn.plots.parts import save
+from cldyn.plots.projection_head import projection_head
+from cldyn.plots.step_size import step_size
+from cldyn.plots.stochastic_gradients import arms
+from cldyn.plots.suppression_augmentation import suppression_augmentation
+from cldyn.plots.suppression_width import suppression_width
 
 __all__ = [
     "Figure",
@@ -13,6 +19,7 @@ __all__ = [
     "class_collapse",
     "joint_loss",
     "minimizers",
+    "own",
     "projection_head",
     "save",
     "step_size",

@@ -10,7 +10,8 @@ from jax import Array
 from cldyn import moments
 from cldyn.checks import refuse, require
 from cldyn.data import contrasts, membership
-from cldyn.nouns import array, noun, part, size, static, whole
+from cldyn.fields import array, part, size, static, whole
+from cldyn.nouns import noun
 from cldyn.sources.units import (
     Drawn,
     FreshUnits,
@@ -61,14 +62,14 @@ class Arrays:
         tested = None
         if test and self.test_x is not None:
             codes = (self.test_label, self.classes), (self.test_subclass, self.subclasses)
-            groups = (membership(code, names, dtype) for code, names in codes)
-            tested = Rows(jnp.asarray(self.test_x, dtype), *groups)
+            tested_groups = (membership(code, names, dtype) for code, names in codes)
+            tested = Rows(jnp.asarray(self.test_x, dtype), *tested_groups)
         directions = jnp.asarray(self.directions, dtype)
         return Drawn(x, member, submember, None, directions, means, tested)
 
     def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
         """The frame of the rows."""
-        return moments.frame(drawn.x, drawn.member, bias)  # type: ignore[arg-type]
+        return moments.frame(drawn.x, drawn.member, bias)
 
     def units(self, drawn: Drawn, training: Any, x: Array) -> StoredUnits | FreshUnits:
         """What batches are made of; x: the views in coordinates of one's choice."""
@@ -229,7 +230,7 @@ def _given(
     if test is not None:
         good = isinstance(test, (tuple, list)) and len(test) == 3
         require(good, "test", type(test).__name__, "a tuple (x, label, subclass or None)")
-        rows, codes, subcodes, _ = _checked(*test, None, 2, "test_")
+        rows, codes, subcodes, _ = _checked(test[0], test[1], test[2], None, 2, "test_")
         wide = x.shape[-1]
         require(rows.shape[1] == wide, "test_x", rows.shape, f"an array [s, {wide}]")
         if test[2] is None and len(found["subclasses"]) == 1:

@@ -10,7 +10,8 @@ from jax import Array
 from cldyn import data, moments
 from cldyn.checks import require
 from cldyn.data import FeatureModel, Views, membership
-from cldyn.nouns import flag, noun, part, size, whole
+from cldyn.fields import flag, part, size, whole
+from cldyn.nouns import noun
 from cldyn.sources.units import (
     SIGNS,
     Drawn,
@@ -83,7 +84,7 @@ class Stored:
 
     def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
         """The frame of the rows."""
-        return moments.frame(drawn.x, drawn.member, bias)  # type: ignore[arg-type]
+        return moments.frame(drawn.x, drawn.member, bias)
 
     def units(self, drawn: Drawn, training: Any, x: Array) -> StoredUnits:
         """What batches are made of; x: the views in coordinates of one's choice."""

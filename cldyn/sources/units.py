@@ -32,9 +32,9 @@ class Drawn(NamedTuple):
     test: test rows, or None.
     """
 
-    x: Array | None
-    member: Array | None
-    submember: Array | None
+    x: Any
+    member: Any
+    submember: Any
     originals: Any
     directions: Array
     gaps: dict[str, Array]
@@ -69,9 +69,10 @@ class StoredUnits(NamedTuple):
             return self.everything(training.positives)
         count = self.member.shape[1]
         chosen = training.batch.choose(self.key, key, step, count)
-        weights = training.batch.weights(count)
+        apart, alone = training.batch.weights(count)
         member = self.member[:, chosen]
-        return Batch(self.x[chosen], Pairs(member, self._within(), *weights, training.positives))
+        pairs = Pairs(member, self._within(), apart, alone, training.positives)
+        return Batch(self.x[chosen], pairs)
 
     def everything(self, positives: Any) -> Batch:
         """All units and all their pairs."""
@@ -96,8 +97,9 @@ class FreshUnits(NamedTuple):
         count, dtype = self.member.shape[1], self.member.dtype
         chosen = training.batch.choose(self.key, key, step, count)
         x = self.source.views(self.originals, chosen, jax.random.fold_in(key, 1), dtype)
-        within, weights = _sampled_views(x.shape[1]), training.batch.weights(count)
-        return Batch(x, Pairs(self.member[:, chosen], within, *weights, training.positives))
+        within, (apart, alone) = _sampled_views(x.shape[1]), training.batch.weights(count)
+        member = self.member[:, chosen]
+        return Batch(x, Pairs(member, within, apart, alone, training.positives))
 
 
 class NewUnits(NamedTuple):

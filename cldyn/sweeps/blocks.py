@@ -113,8 +113,8 @@ class Blocks:
             present = np.arange(start, min(start + shape.problems, problems))
             rows = np.arange(start, start + shape.problems) % problems
             problem = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.problem)
-            at = rows[:, None], self.chosen[rows]
-            limits = jax.tree.map(lambda leaf, at=at: leaf[at], self.training)
+            ends = rows[:, None], self.chosen[rows]
+            limits = jax.tree.map(lambda leaf, at=ends: leaf[at], self.training)
             for first in range(0, trajectories, shape.trajectories):
                 columns = np.arange(first, min(first + shape.trajectories, trajectories))
                 filled = np.arange(first, first + shape.trajectories) % trajectories

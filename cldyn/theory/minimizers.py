@@ -1,6 +1,7 @@
 """Minimum-norm global minimizers of the spectral loss.
 
-M (`second`) and P (`positive`) are the moments of moments.py. Agreements are the eigenvalues a of A = M^{-1/2} P M^{-1/2}.
+M (`second`) and P (`positive`) are the moments of moments.py. Agreements are the eigenvalues a of A
+= M^{-1/2} P M^{-1/2}.
 """
 
 import jax
@@ -23,21 +24,27 @@ def minimizer(
 ) -> Array:
     """The minimum-norm global minimizer of L(W) + weight_decay |W|_F^2.
 
-        W^T W = M^{-1/2} [A]_{p,+} M^{-1/2},   A = M^{-1/2} (P - weight_decay/2 I) M^{-1/2} on range(M)
+        W^T W = M^{-1/2} [A]_{p,+} M^{-1/2}   on range(M)
+        A = M^{-1/2} (P - weight_decay/2 I) M^{-1/2}
 
     Args:
-        second, positive: M, P [D, D], symmetric. embed_dim: p, may be traced. weight_decay: >= 0.
+        second, positive: M, P [D, D], symmetric.
+        embed_dim: p, may be traced.
+        weight_decay: >= 0.
         rows: rows of the result, by default embed_dim; required when embed_dim is traced.
 
     Returns:
-        [rows, D], rows by descending agreement, those from embed_dim on zero. Where the cut at p runs through a tie
-        (agreements within 1e-8), the directions of largest variance are taken; if those tie again, some of them.
+        [rows, D], rows by descending agreement, those from embed_dim on zero. Where the cut at p
+        runs through a tie (agreements within 1e-8), the directions of largest variance are taken;
+        if those tie again, some of them.
 
     Raises:
-        ValueError: M and P that are not square and alike, embed_dim below 1, rows missing where they are required.
+        ValueError: M and P that are not square and alike, embed_dim below 1, rows missing where
+        they are required.
 
-    Source: derived here. L = |M^{1/2} W^T W M^{1/2} - A|^2 + const, so Eckart-Young picks the top eigenpairs of A; the
-    norm tr(q^T M^{-1} q) is then least on the bottom eigenvectors of M^{-1} in the tied space.
+    Source: derived here. L = |M^{1/2} W^T W M^{1/2} - A|^2 + const, so Eckart-Young picks the top
+    eigenpairs of A; the norm tr(q^T M^{-1} q) is then least on the bottom eigenvectors of M^{-1} in
+    the tied space.
     """
     rows = _static_rows(embed_dim, rows)
     second, positive = _square(second, positive)
@@ -55,13 +62,16 @@ def unseen(basis: Array, second: Array, direction: Array) -> Array:
         v_perp = v - sum of the projections on the basis vectors with a non-zero second moment
 
     Args:
-        basis: orthonormal columns [D, r]. second: M in them [r]. direction: v [D].
+        basis: orthonormal columns [D, r].
+        second: M in them [r].
+        direction: v [D].
 
     Returns:
         [D]; zero, to rounding, where the rows span v.
 
-    Source: derived here. The loss knows W on range(M) alone: W + s z v_perp^T has the loss of W for every s and z. It is claim 1 of
-    Xue et al. (2023) where v is the subclass and W the collapsed minimizer; the claim is void where v_perp is zero.
+    Source: derived here. The loss knows W on range(M) alone: W + s z v_perp^T has the loss of W for
+    every s and z. It is claim 1 of Xue et al. (2023) where v is the subclass and W the collapsed
+    minimizer; the claim is void where v_perp is zero.
     """
     along = jnp.where(second > 0, basis.T @ direction, 0)
     apart = direction - basis @ along
@@ -77,10 +87,21 @@ def frame_minimizer(
     rows: int | None = None,
     decays: bool = True,
 ) -> Array:
-    """`minimizer` in a frame: M = diag(second) [r], P = C^T C with factor C [q, r]; returns [rows, r].
+    """`minimizer` in a frame.
+
+        M = diag(second),   P = C^T C
 
     Args:
-        decays: False promises that weight_decay is zero; then the SVD of the factor is enough, else r x r matrices are.
+        second: M [r].
+        factor: C [q, r].
+        embed_dim: p, may be traced.
+        weight_decay: >= 0.
+        rows: rows of the result, by default embed_dim.
+        decays: False promises that weight_decay is zero; then the SVD of the factor is enough, else
+            r x r matrices are.
+
+    Returns:
+        [rows, r].
     """
     rows = _static_rows(embed_dim, rows)
     if decays:
@@ -91,18 +112,21 @@ def frame_minimizer(
 
 
 def balanced_layers(w: Array, depth: int) -> tuple[Array, Array]:
-    """The balanced layers of an encoder: where gradient flow of a deep linear encoder ends if it ends at W.
+    """The balanced layers of W: where gradient flow of a deep linear encoder ends if it ends at W.
 
-        W = U S V^T:   W_1 = S^(1/L) V^T,   W_2 = ... = S^(1/L),   W_L = U S^(1/L);   so W_1^T W_1 = (W^T W)^(1/L), |W_1 v| <= |W v|^(1/L)
+        W = U S V^T:   W_1 = S^(1/L) V^T,   W_2 = ... = S^(1/L),   W_L = U S^(1/L)
+        so W_1^T W_1 = (W^T W)^(1/L) and |W_1 v| <= |W v|^(1/L)
 
     Args:
-        w: W [p, r]. depth: L >= 2.
+        w: W [p, r].
+        depth: L >= 2.
 
     Returns:
         W_1 [p, r] and W_2 ... W_L [L - 1, p, p].
 
-    Source: derived here. Flow conserves W_(l+1)^T W_(l+1) - W_l W_l^T (Arora, Cohen and Hazan 2018); where all are zero, W^T W =
-    (W_1^T W_1)^L. For a unit vector v = sum_k x_k q_k, |W_1 v|^2 = sum_k x_k^2 s_k^(2/L) is at most (sum_k x_k^2 s_k^2)^(1/L) by Jensen.
+    Source: derived here. Flow conserves W_(l+1)^T W_(l+1) - W_l W_l^T (Arora, Cohen and Hazan
+    2018); where all are zero, W^T W = (W_1^T W_1)^L. For a unit vector v = sum_k x_k q_k, |W_1 v|^2
+    = sum_k x_k^2 s_k^(2/L) is at most (sum_k x_k^2 s_k^2)^(1/L) by Jensen.
     """
     left, values, right = jnp.linalg.svd(w, full_matrices=False)
     wide = w.shape[0]
@@ -139,10 +163,13 @@ def _inverse_root(second: Array) -> Array:
 
 
 def _agreeing(second: Array, positive: Array, weight_decay: float | Array) -> tuple[Array, Array]:
-    """Agreements [k], descending, and the rows u [k, r] with (P - weight_decay/2 I) u = a M u and u^T M u = 1, for M = diag(second).
+    """Agreements a [k], descending, and their rows u [k, r], for M = diag(second).
 
-    Small eigenvalues of M make A huge and its top inaccurate. D = 2 s M - P + weight_decay/2 I is positive for s M >= P (s = 1 for
-    moments of data), and (P - weight_decay/2 I) u = k D u has the same vectors, k = a/(2 s - a) between -1 and 1.
+        (P - weight_decay/2 I) u = a M u,   u^T M u = 1
+
+    Small eigenvalues of M make A huge and its top inaccurate. D = 2 s M - P + weight_decay/2 I is
+    positive for s M >= P (s = 1 for moments of data), and (P - weight_decay/2 I) u = k D u has the
+    same vectors, k = a/(2 s - a) between -1 and 1.
     """
     reached, root = second > 0, _inverse_root(second)
     positive = jnp.where(reached[:, None] & reached, (positive + positive.T) / 2, 0)
@@ -160,7 +187,10 @@ def _agreeing(second: Array, positive: Array, weight_decay: float | Array) -> tu
 
 
 def _top(agreement: Array, units: Array, embed_dim: int | Array, rows: int) -> Array:
-    """Rows sqrt(a) u of the chosen eigenpairs: agreement [k] descends, units u [k, r] are orthonormal under M."""
+    """Rows sqrt(a) u of the chosen eigenpairs.
+
+    agreement: [k], descending. units: u [k, r], orthonormal under M.
+    """
     epsilon = jnp.finfo(agreement.dtype).eps
     tie = jnp.maximum(_TIE, 50 * epsilon).astype(agreement.dtype)
     cut = agreement[jnp.clip(jnp.asarray(embed_dim) - 1, 0, agreement.size - 1)]
@@ -169,9 +199,8 @@ def _top(agreement: Array, units: Array, embed_dim: int | Array, rows: int) -> A
     cost = jnp.where(tied[:, None] & tied, units @ units.T, 0)
     _, turn = jnp.linalg.eigh(cost + jnp.diag(jnp.where(tied, 0, 1 + 2 * jnp.trace(cost))))
     row = jnp.arange(rows)
-    place = jnp.clip(
-        row - above, 0, agreement.size - 1
-    )  # within the tied space, which eigh puts first
+    # Places within the tied space, which eigh puts first.
+    place = jnp.clip(row - above, 0, agreement.size - 1)
     clear = row < above
     mixing = jnp.where(
         clear,

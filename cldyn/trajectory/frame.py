@@ -18,7 +18,7 @@ def begin(setting: Setting) -> tuple[Layers, Array]:
     momentum, flow) exactly.
     """
     layers = start(setting)
-    inside, outside = setting.prepared.frame.split(layers.first)  # type: ignore[union-attr]
+    inside, outside = setting.prepared.frame.split(layers.first)
     length = jnp.linalg.norm(outside, axis=1, keepdims=True)
     unit = outside / jnp.where(length > 0, length, 1)
     return Layers(inside.at[:, -1:].set(length), layers.head), unit
@@ -29,7 +29,7 @@ def in_frame(setting: Setting) -> System:
     prepared = setting.prepared
     frame, factor = prepared.frame, setting.factor()
     first, outside = begin(setting)
-    second, basis = frame.second, frame.basis  # type: ignore[union-attr]
+    second, basis = frame.second, frame.basis
     beyond = {name: probe.outside @ outside.T for name, probe in prepared.probes.items()}
     gram = outside @ outside.T
 

@@ -56,16 +56,16 @@ def _linear(setting: Setting) -> System:
     if prepared.units is not None:
         gradient = on_batches(setting, training.encoder.apply)
     else:
-        basis, second, factor = frame.basis, frame.second, setting.factor()  # type: ignore[union-attr]
+        basis, second, factor = frame.basis, frame.second, setting.factor()
         gradient = through(
             end_to_end, lambda w: losses.spectral_gradient(w @ basis, second, factor) @ basis.T
         )
 
     def inside(layers: Layers) -> Array:
-        return end_to_end(layers) @ frame.basis  # type: ignore[union-attr]
+        return end_to_end(layers) @ frame.basis
 
     def loss(layers: Layers) -> Array:
-        second = frame.second  # type: ignore[union-attr]
+        second = frame.second
         return losses.spectral_in_frame(inside(layers), second, setting.factor())
 
     return System(
@@ -73,7 +73,7 @@ def _linear(setting: Setting) -> System:
         gradient=gradient,
         embed=embed,
         loss=_loss_of_rows(setting) if frame is None else loss,
-        inside=lambda layers: jnp.where(frame.second > 0, inside(layers), 0),  # type: ignore[union-attr]
+        inside=lambda layers: jnp.where(frame.second > 0, inside(layers), 0),
         layers=lambda layers: (layers.first @ layers.first.T, layers.head),
         weights=end_to_end,
     )

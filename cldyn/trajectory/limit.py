@@ -37,11 +37,13 @@ class Setting(NamedTuple):
 
     def factor(self) -> Array:
         """C [q, r] of its positives, P = C^T C."""
-        return self.prepared.frame.factor(self.training.positives)  # type: ignore[union-attr]
+        return self.prepared.frame.factor(self.training.positives)
 
     def critical(self) -> Any:
         """The critical rate of its optimizer; NaN where none is known."""
-        return self.limit.flatness * self.training.optimizer.curvature
+        optimizer = self.training.optimizer
+        known = getattr(optimizer, "critical", None)
+        return known(self.limit.flatness) if known else jnp.nan
 
 
 def settle(prepared: Prepared, training: Any, plan: Plan) -> Limit | None:
@@ -49,7 +51,7 @@ def settle(prepared: Prepared, training: Any, plan: Plan) -> Limit | None:
     if not plan.moments:
         return None
     frame, encoder, decay = prepared.frame, training.encoder, training.weight_decay
-    second, factor = frame.second, frame.factor(training.positives)  # type: ignore[union-attr]
+    second, factor = frame.second, frame.factor(training.positives)
     rows = encoder.rows or int(encoder.embed_dim)
     p = encoder.embed_dim
     w = theory.frame_minimizer(second, factor, p, decay, rows=rows, decays=plan.decays)

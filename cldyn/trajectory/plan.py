@@ -1,4 +1,4 @@
-"""What is static of a group of trajectories: where they are trained and what is measured of them."""
+"""What is static of a group of trajectories: where they are trained, what is measured of them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -81,7 +81,7 @@ def forecast(setting: Setting, plan: Plan, supervised: bool) -> dict[str, Array]
     first, head = Layers(limit.w, system.start.head)
     if training.encoder.depth > 1:
         first, head = theory.balanced_layers(limit.w, training.encoder.depth)
-    second = frame.second  # type: ignore[union-attr]
+    second = frame.second
     found = {"critical_learning_rate": jnp.asarray(setting.critical())} if plan.critical else {}
     return found | {
         **observe(setting, system, plan, Layers(first.at[:, -1].set(0), head)),
@@ -95,7 +95,7 @@ def forecast(setting: Setting, plan: Plan, supervised: bool) -> dict[str, Array]
 def _growth(setting: Setting, supervised: bool) -> dict[str, Array]:
     """Learning steps and the bound of the peak, where there are feature directions."""
     training, prepared = setting.training, setting.prepared
-    second, factor = prepared.frame.second, setting.factor()  # type: ignore[union-attr]
+    second, factor = prepared.frame.second, setting.factor()
     start, _ = begin(setting)
     directions = prepared.probes["directions"].inside
     flow = getattr(training.optimizer, "takes_batches", True) is False
@@ -187,7 +187,7 @@ def _predict(
     """Early growth at finite steps [t], and `forecast`."""
     prepared = prepare(problem, training, plan)
     setting = with_step(Setting(prepared, training, settle(prepared, training, plan)))
-    system, start, second = in_frame(setting), begin(setting)[0], prepared.frame.second  # type: ignore[union-attr]
+    system, start, second = in_frame(setting), begin(setting)[0], prepared.frame.second
     if grows_linearly(setting.training):
         optimizer, decay = setting.training.optimizer, setting.training.weight_decay
         flow = not optimizer.takes_batches
@@ -259,13 +259,13 @@ def gradient_noise(experiment: Experiment, draws: int = 4096) -> tuple[float, fl
 def _noise(problem: Any, training: Any, steps: Array, plan: Plan) -> Array:
     """|g_b|^2 at the minimizer in every step [t]."""
     prepared = prepare(problem, training, plan)
-    limit = settle(prepared, training, plan)
+    limit: Any = settle(prepared, training, plan)
     one = Linear(
         *(getattr(training.encoder, name) for name in ("embed_dim", "init_scale", "bias", "rows"))
     )
     setting = Setting(prepared, replace(training, encoder=one), limit)
     system = system_of(setting, plan)
-    w = limit.w if plan.in_frame else limit.w @ prepared.frame.basis.T  # type: ignore[union-attr]
+    w = limit.w if plan.in_frame else limit.w @ prepared.frame.basis.T
     layers, root = Layers(w, jnp.zeros((0, *2 * (len(w),)), w.dtype)), prepared.units.key
 
     def square(step: Array) -> Array:

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 from jax import Array
 
 from cldyn.encoders import append_one, is_linear
-from cldyn.moments import Frame
 from cldyn.sources import Drawn, stored_units
 from cldyn.trajectory.plan import Plan
 
@@ -24,7 +23,7 @@ class Framed(NamedTuple):
 class Prepared(NamedTuple):
     """What all trajectories of a problem share.
 
-    frame: coordinates of gradient descent; None where moments are not enough.
+    frame: `moments.Frame`, coordinates of gradient descent; None where moments are not enough.
     probes: inputs on which encoders are observed {name: [s, d], or `Framed`}.
     groups: one-hot classes and subclasses of the rows among them.
     units: of batches, or of everything where only rows will do; None in between.
@@ -32,7 +31,7 @@ class Prepared(NamedTuple):
     origin: the input zero [d].
     """
 
-    frame: Frame | None
+    frame: Any
     probes: dict[str, Any]
     groups: dict[str, tuple[Array, Array]]
     units: Any
@@ -53,18 +52,19 @@ def prepare(problem: Any, training: Any, plan: Plan) -> Prepared:
     bias = getattr(training.encoder, "bias", False)
     linear = is_linear(training.encoder)
     drawn = problem.draw(dtype, plan.needs("test") or (plan.needs("gaps") and not linear))
-    frame = problem.frame(drawn, bias, dtype) if plan.moments else None
+    frame: Any = problem.frame(drawn, bias, dtype) if plan.moments else None
     probes, groups = _probes(drawn, plan, linear)
     units, rows = None, None
     if training.batch.draws or not plan.moments:
         x = drawn.x
         if plan.in_frame:
-            x = append_one(x, bias) @ frame.basis  # type: ignore[arg-type,union-attr]
+            x = append_one(x, bias) @ frame.basis
         units = problem.units(drawn, training, x)
     if plan.needs("loss") and not plan.moments:
         rows = stored_units(problem, drawn, training, drawn.x)
     if plan.in_frame:
-        probes = {name: _framed(frame, name, probe, bias) for name, probe in probes.items()}
+        framed = {name: _framed(frame, name, probe, bias) for name, probe in probes.items()}
+        return Prepared(frame, framed, groups, units, rows, jnp.zeros(problem.shape[2], dtype))
     return Prepared(frame, probes, groups, units, rows, jnp.zeros(problem.shape[2], dtype))
 
 

@@ -27,8 +27,8 @@ class System(NamedTuple):
     gradient: Callable[[Any, Array, Array], Any]
     embed: Callable[[Any, str, bool], Array]
     loss: Callable[[Any], Array]
-    inside: Callable[[Any], Array] | None
-    layers: Callable[[Any], tuple[Array, Array]] | None
+    inside: Any
+    layers: Any
     weights: Callable[[Any], Any]
 
 

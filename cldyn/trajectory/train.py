@@ -58,9 +58,9 @@ def observe(setting: Setting, system: System, plan: Plan, params: Any) -> dict[s
         below=lambda name: system.embed(params, name, True),
         groups=setting.prepared.groups,
         loss=loss,
-        inside=lambda: system.inside(params),  # type: ignore[misc]
+        inside=lambda: system.inside(params),
         limit=setting.limit,
-        layers=lambda: system.layers(params),  # type: ignore[misc]
+        layers=lambda: system.layers(params),
     )
     return {measure.name: jnp.asarray(measure.function(seen)) for measure in plan.measures}
 

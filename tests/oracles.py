@@ -1,0 +1,316 @@
+"""Independent oracles: what several test files hold the package against, from definitions alone.
+
+Loops over pairs, enumerations and autodiff on raw inputs, in float64. Of the package only data are
+taken (`cldyn.sample`), never a formula.
+"""
+
+from itertools import product
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import scipy.linalg
+
+import cldyn
+from cldyn import Basis, FeatureModel, Gaussian, Joint, Supervised, Unsupervised
+
+POSITIVES = (Supervised(), Unsupervised(), Joint(0.3))
+
+
+def share_of(positives):
+    """What part of the positive pairs is supervised."""
+    return {Supervised: 1.0, Unsupervised: 0.0}.get(type(positives), getattr(positives, "beta", 0))
+
+
+def one_hot(code):
+    """Groups in ascending order, one-hot [groups, n]."""
+    return (np.unique(code)[:, None] == np.asarray(code)[None]).astype(float)
+
+
+def with_one(x, bias=True):
+    """Inputs [..., d] with a 1 appended if there is a bias [..., D]."""
+    x = np.asarray(x, float)
+    return np.concatenate([x, np.ones((*x.shape[:-1], 1))], axis=-1) if bias else x
+
+
+# --- pairs -----------------------------------------------------------------------------------
+
+
+def pair_weights(label, m, positives):
+    """Positive and negative weights [N, N] of all ordered pairs of N = n m rows, self-pairs too."""
+    label, n = np.asarray(label), len(label)
+    positive, negative = np.zeros((n * m, n * m)), np.full((n * m, n * m), 1 / (n * m) ** 2)
+    for i, j in product(range(n * m), repeat=2):
+        same_class = (label[i // m] == label[j // m]) / (n * (label == label[i // m]).sum() * m**2)
+        same_example = (i // m == j // m) / (n * m**2)
+        share = share_of(positives)
+        positive[i, j] = share * same_class + (1 - share) * same_example
+    return positive, negative
+
+
+def batch_weights(member, within, different, same, positives):
+    """`pair_weights` of a batch of b units with inverse inclusion weights, pair by pair.
+
+    member [classes, b]: sqrt(n/n_c). within [m, m]. different, same: weights of two units, and of
+    one with itself. An unsupervised pair is a function of one unit, whose mean over the b it is.
+    """
+    b, m, share = member.shape[1], len(within), share_of(positives)
+    positive, negative = np.zeros((b * m, b * m)), np.zeros((b * m, b * m))
+    for a, c, u, v in product(range(b), range(b), range(m), range(m)):
+        weight = different / m**2 if a != c else same * within[u, v]
+        supervised = weight * sum(member[:, a] * member[:, c])
+        unsupervised = (a == c) * within[u, v] / b
+        positive[a * m + u, c * m + v] = share * supervised + (1 - share) * unsupervised
+        negative[a * m + u, c * m + v] = weight
+    return positive, negative
+
+
+def pair_loss(f, positive, negative):
+    """The spectral loss of embeddings [N, p], pair by pair."""
+    total = 0.0
+    for i, j in product(range(len(f)), repeat=2):
+        dot = float(np.dot(f[i], f[j]))
+        total += -2 * positive[i, j] * dot + negative[i, j] * dot**2
+    return total
+
+
+def info_nce(f, positive, temperature):
+    """InfoNCE of embeddings [N, p], row by row; a row without positives is skipped."""
+    total, weights, n = 0.0, 0.0, len(f)
+    length = [np.sqrt(np.sum(row**2)) or 1.0 for row in np.asarray(f, float)]
+    for i in range(n):
+        others = [j for j in range(n) if j != i]
+        cosine = {j: np.dot(f[i], f[j]) / (length[i] * length[j] * temperature) for j in others}
+        if not any(positive[i, j] for j in others):
+            continue
+        top = max(cosine.values())
+        below = top + np.log(sum(np.exp(cosine[j] - top) for j in others))
+        for j in others:
+            total -= positive[i, j] * (cosine[j] - below)
+            weights += positive[i, j]
+    return total / weights if weights else 0.0
+
+
+# --- moments ---------------------------------------------------------------------------------
+
+
+def looped_moments(x, label, positives):
+    """M and P [D, D] of views x [n, m, D] over every ordered pair of rows, self-pairs included."""
+    x, label = np.asarray(x, float), np.asarray(label)
+    n, m, wide = x.shape
+    second, supervised, unsupervised = (np.zeros((wide, wide)) for _ in range(3))
+    for i, a, j, b in product(range(n), range(m), range(n), range(m)):
+        pair = np.outer(x[i, a], x[j, b])
+        if i == j:
+            unsupervised += pair / (n * m**2)
+            second += pair / (n * m) * (a == b)
+        if label[i] == label[j]:
+            supervised += pair / (n * (label == label[i]).sum() * m**2)
+    share = share_of(positives)
+    return second, share * supervised + (1 - share) * unsupervised
+
+
+def originals_of(model):
+    """Signs [originals, K] of all originals there are, equally likely; noise left aside."""
+    count = model.features - 2
+    irrelevant = list(product((-1, 1), repeat=count))
+    if model.irrelevant == "sparse":
+        irrelevant = [sign * row for sign in (-1, 1) for row in np.eye(count)]
+    return np.array([[y, s, *rest] for y in (-1, 1) for s in (-1, 1) for rest in irrelevant])
+
+
+def model_numbers(model):
+    """Strengths, means and keep probabilities [K] of a model, as numpy."""
+    count = len(model.irrelevant_strength)
+    strength = model.class_strength, model.subclass_strength, *model.irrelevant_strength
+    mean = model.class_mean, model.subclass_mean, *(model.irrelevant_mean or (0.0,) * count)
+    keep = model.class_keep, model.subclass_keep, *(model.irrelevant_keep or (1.0,) * count)
+    return np.array(strength, float), np.array(mean, float), np.array(keep, float)
+
+
+def enumerated_moments(model, positives, bias):
+    """M and P [D, D] by enumeration of all originals, whose views are independent but for noise."""
+    other = model.d - model.features
+    phi, mu, keep = model_numbers(model)
+    codes = originals_of(model)
+
+    def pad(z):
+        return with_one(np.concatenate([z, np.zeros((len(z), other))], axis=1), bias)
+
+    full, expected = pad(mu + phi * codes), pad(mu + phi * keep * codes)
+    centres = np.array([expected[codes[:, 0] == y].mean(axis=0) for y in (-1, 1)])
+    noise = np.zeros(model.d + bias)
+    noise[model.features : model.d] = model.noise.noise_length**2 / other
+    kept = model.noise.noise_keep ** (1 if isinstance(model.noise, Gaussian) else 2)
+    unsupervised = expected.T @ expected / len(codes) + kept * np.diag(noise)
+    share = share_of(positives)
+    positive = share * centres.T @ centres / 2 + (1 - share) * unsupervised
+    return full.T @ full / len(codes) + np.diag(noise), positive
+
+
+def random_model(seed, with_means=True):
+    """A feature model with two irrelevant features, every number random; kinds take turns."""
+    rng = np.random.default_rng(seed)
+    strengths, keeps = rng.uniform(0.4, 2, 4), rng.uniform(0.3, 1, 4)
+    means, sparse = rng.uniform(-1, 1, 4) * with_means, seed % 3 == 2
+    noise = (Gaussian, Basis)[seed % 2](rng.uniform(0.2, 2), rng.uniform(0, 1))
+    return FeatureModel(
+        9,
+        *strengths[:2],
+        tuple(strengths[2:]),
+        *means[:2],
+        () if sparse else tuple(means[2:]),
+        *keeps[:2],
+        tuple(keeps[2:3]) * 2 if sparse else tuple(keeps[2:]),
+        "sparse" if sparse else "dense",
+        noise,
+    )
+
+
+def random_moments(seed, d=5, n=6, m=3):
+    """M and P of unsupervised pairs [d, d] of a random sample, of full rank."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 1, d)) * rng.uniform(0.3, 2, d) + 0.7 * rng.normal(size=(n, m, d))
+    rows, means = x.reshape(-1, d), x.mean(axis=1)
+    return rows.T @ rows / len(rows), means.T @ means / n
+
+
+def dense_agreements(second, positive):
+    """Eigenvalues of M^{-1/2} P M^{-1/2}, descending; M of full rank."""
+    return scipy.linalg.eigh(positive, second, eigvals_only=True)[::-1]
+
+
+def objective(w, second, positive, decay=0.0):
+    """-2 tr(W P W^T) + |W M W^T|^2 + decay |W|^2, which JAX can differentiate."""
+    quartic = jnp.sum((w @ second @ w.T) ** 2)
+    return -2 * jnp.trace(w @ positive @ w.T) + quartic + decay * jnp.sum(w**2)
+
+
+# --- training on raw inputs ------------------------------------------------------------------
+
+
+def stored_views(experiment):
+    """Views x [n, m, d] and classes [n] of an experiment on stored rows or on one's own arrays."""
+    problem = experiment.problem
+    if not hasattr(problem, "model"):
+        return np.asarray(problem.x, float), np.asarray(problem.label)
+    key = jax.random.key(problem.data_seed)
+    drawn = cldyn.sample(key, problem.model, problem.n, problem.m, balanced=problem.balanced)
+    return np.asarray(drawn.x, float), np.asarray(drawn.label)
+
+
+def raw_loss(experiment):
+    """The spectral loss of a matrix W [p, D] on the raw rows, by pair weights; no weight decay."""
+    x, label = stored_views(experiment)
+    rows = with_one(x, experiment.training.encoder.bias).reshape(-1, x.shape[2] + _bias(experiment))
+    positive, negative = pair_weights(label, x.shape[1], experiment.training.positives)
+
+    def loss(w):
+        gram = (rows @ w.T) @ (rows @ w.T).T
+        return jnp.sum(negative * gram**2) - 2 * jnp.sum(positive * gram)
+
+    return loss
+
+
+def _bias(experiment):
+    return int(experiment.training.encoder.bias)
+
+
+def raw_start(experiment):
+    """Layers W_1 ... W_L at the start; the balanced ones of a deep encoder by scipy's polar."""
+    encoder = experiment.training.encoder
+    shape = encoder.embed_dim, experiment.problem.shape[2] + _bias(experiment)
+    key = jax.random.key(experiment.training.seed)
+    draw = np.asarray(jax.random.normal(key, shape, jnp.float32), float)
+    if encoder.depth == 1:
+        return [encoder.init_scale * draw]
+    rows, _ = scipy.linalg.polar(draw)
+    return [encoder.init_scale * one for one in (rows, *[rows @ rows.T] * (encoder.depth - 1))]
+
+
+def multiplied(layers):
+    """W_L ... W_1."""
+    w = layers[0]
+    for layer in layers[1:]:
+        w = layer @ w
+    return w
+
+
+def raw_layers(experiment, steps, optimizer=None, penalty=True):
+    """Layers after training on raw inputs by autodiff of the pair-weighted loss, float64.
+
+    Args:
+        experiment: linear or deep linear encoder, spectral loss, full batch, stored rows.
+        steps: number of steps.
+        optimizer: an optax transformation; by default that of gradient descent or heavy ball with
+            the numbers of the experiment.
+        penalty: whether weight_decay |W|^2 is part of the loss.
+    """
+    training, loss = experiment.training, raw_loss(experiment)
+    if optimizer is None:
+        heavy = getattr(training.optimizer, "momentum", None)
+        optimizer = optax.sgd(training.optimizer.learning_rate, heavy)
+    decay = training.weight_decay if penalty else 0.0
+
+    def whole(layers):
+        return loss(multiplied(layers)) + decay * sum(jnp.sum(layer**2) for layer in layers)
+
+    def step(carry, _):
+        layers, state = carry
+        updates, state = optimizer.update(jax.grad(whole)(layers), state, layers)
+        return (optax.apply_updates(layers, updates), state), None
+
+    @jax.jit
+    def train(layers):
+        return jax.lax.scan(step, (layers, optimizer.init(layers)), None, length=steps)[0][0]
+
+    return [np.asarray(layer) for layer in train([jnp.asarray(w) for w in raw_start(experiment)])]
+
+
+def raw_training(experiment, steps, optimizer=None, penalty=True):
+    """W [p, D] after training on raw inputs; args as `raw_layers`."""
+    return multiplied(raw_layers(experiment, steps, optimizer, penalty))
+
+
+# --- what embeddings tell --------------------------------------------------------------------
+
+
+def group_means(f, code):
+    """Means of the groups of rows, in ascending order of code [groups, p]."""
+    return np.array([f[np.asarray(code) == group].mean(axis=0) for group in np.unique(code)])
+
+
+def mean_gap(f, code):
+    """Root mean square distance between the means of every two groups."""
+    centres = group_means(f, code)
+    pairs = [(i, j) for i in range(len(centres)) for j in range(i)]
+    return np.sqrt(np.mean([np.sum((centres[i] - centres[j]) ** 2) for i, j in pairs]))
+
+
+def variance_within(f, code):
+    """Mean squared distance of rows to the mean of their group."""
+    centre = dict(zip(np.unique(code), group_means(f, code), strict=True))
+    return np.mean([np.sum((x - centre[c]) ** 2) for x, c in zip(f, np.asarray(code), strict=True)])
+
+
+def probe(train, code, test, test_code):
+    """Accuracy of a least-squares probe with intercept: numpy's lstsq on rows with ridge rows.
+
+    Ridge 1e-6 of the mean variance of the coordinates, all of which are to vary.
+    """
+    groups, target = np.unique(code), one_hot(code).T
+    centre, p = train.mean(axis=0), train.shape[1]
+    ridge = np.sqrt(1e-6 * np.mean(np.var(train, axis=0)) * len(train))
+    rows = np.concatenate([train - centre, ridge * np.eye(p)])
+    wanted = np.concatenate([target - target.mean(axis=0), np.zeros((p, len(groups)))])
+    slope = np.linalg.lstsq(rows, wanted, rcond=None)[0]
+    score = (test - centre) @ slope + target.mean(axis=0)
+    return np.mean(groups[score.argmax(axis=1)] == np.asarray(test_code))
+
+
+def entropy_rank(f):
+    """exp of the entropy of the shares of squared singular values of the centred rows."""
+    values = np.linalg.svd(f - f.mean(axis=0), compute_uv=False) ** 2
+    share = values[values > 0] / values.sum()
+    return np.exp(-np.sum(share * np.log(share)))
