@@ -105,7 +105,7 @@ def check(experiment: Experiment) -> None:
     for name, needs in (
         ("encoder", ("init", "apply")),
         ("loss", ("__call__",)),
-        ("positives", ("by_class", "by_view")),
+        ("positives", ("by_class", "by_view", "share")),
         ("optimizer", ("transform",)),
         ("batch", ("draws",)),
     ):

@@ -15,7 +15,7 @@ from cldyn.checks import is_real, is_size, is_whole
 
 def is_noun(value: Any) -> bool:
     """Whether the value can stand where a noun is expected: a pytree of a class, or a function."""
-    return callable(value) or (is_dataclass(value) and not isinstance(value, type))
+    return not isinstance(value, type) and (callable(value) or is_dataclass(value))
 
 
 @dataclass(frozen=True)

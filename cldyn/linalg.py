@@ -53,3 +53,8 @@ def eigenvalues(matrix: Array) -> Array:
         )
 
     return jnp.diag(lax.fori_loop(0, 8 * first.size, rotate, matrix)) if p > 1 else jnp.diag(matrix)
+
+
+def over(above: Array, below: Array) -> Array:
+    """above/below, zero unless below > 0."""
+    return jnp.where(below > 0, above / jnp.where(below > 0, below, 1), 0)

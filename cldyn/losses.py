@@ -165,7 +165,8 @@ class InfoNce:
 
         L = -sum_ij positive_ij ln(exp(s_ij/tau)/sum_(k != i) exp(s_ik/tau))/sum_ij positive_ij
 
-    With supervised positives it is the L_out of SupCon; a row without positives counts for nothing.
+    With supervised positives of equal classes it is the mean L_out of SupCon over the rows; a row
+    without positives counts for nothing.
     On batches it is the loss of the batch, whose gradient is no unbiased estimate of the whole's.
 
     Source: van den Oord, Li and Vinyals (2018); Khosla et al. (2020), equation 2.

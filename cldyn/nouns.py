@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from cldyn.checks import require
-from cldyn.fields import Takes, static
+from cldyn.fields import Takes, is_noun, static
 
 Path = tuple[str, ...]
 T = TypeVar("T")
@@ -96,7 +96,7 @@ def numbers_of(owner: Any) -> dict[str, Path]:
     for name, paths in named(owner).items():
         one, value = declared(owner, paths[0])
         plain = takes_of(one).kind in ("number", "numbers", "whole") and not is_static(one)
-        if len(paths) == 1 and plain and not is_nested(value):
+        if len(paths) == 1 and plain and not is_noun(value):
             found[name] = paths[0]
     return found
 
@@ -134,7 +134,7 @@ def check(owner: Any, precision: str) -> None:
     for one, value in parts(owner):
         takes = takes_of(one)
         require(
-            takes.contains(value, precision),
+            takes.contains(value, precision) or ("takes" not in one.metadata and is_noun(value)),
             one.name,
             value,
             f"{takes.text} in {precision}" if takes.kind in ("number", "numbers") else takes.text,

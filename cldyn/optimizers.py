@@ -104,6 +104,10 @@ class Scheduled(Optimizer):
         None, "largest norm of a gradient", 0, above=True, optional=True
     )
 
+    def check(self) -> None:
+        """Refuse a schedule that is no function of the step."""
+        require(callable(self.schedule), "schedule", self.schedule, "a function of the step")
+
     def rate(self) -> Any:
         """The learning rate, as a number or as a function of the step."""
         if isinstance(self.schedule, Constant):

@@ -19,8 +19,12 @@ def told(name: str, rows: list[Row]) -> str:
     found = [row for row in rows if row.verdict == "found"]
     shown = _table(f"{name}: failed", failed, "predicted", "measured", "tolerance")
     room, count = max(_LINES - shown.count("\n"), 8), len(found)
-    while (drawn := _table(f"{name}: found", found, "measured", "predicted")).count("\n") > room:
-        found = found[:-1]
+    while True:
+        drawn = _table(f"{name}: found", found, "measured", "predicted")
+        lines = drawn.count("\n")
+        if lines <= room:
+            break
+        found = found[: min(len(found) * room // lines, len(found) - 1)]
     some = f" ({len(found)} of them shown)" if len(found) < count else ""
     if count == len(rows):
         return f"{shown}{drawn}{count} found: measured, without a verdict{some}."

@@ -1,12 +1,22 @@
 import os
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # workers share the cores: threads that spin for each other's work slow all of them down
-    os.environ |= {"XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false", "OPENBLAS_NUM_THREADS": "1"}
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # Workers share the cores: threads that spin for each other's work slow all of them down.
+    os.environ |= {
+        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false",
+        "OPENBLAS_NUM_THREADS": "1",
+    }
 
 import jax
 from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_default_matmul_precision", "highest")
-settings.register_profile("cldyn", deadline=None, derandomize=True, max_examples=15, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "cldyn",
+    deadline=None,
+    derandomize=True,
+    max_examples=15,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("cldyn")

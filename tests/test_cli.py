@@ -10,7 +10,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from cldyn import cli, screen, store
-from cldyn.claims import class_collapse, settings
+from cldyn.claims import class_collapse
 from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found, within
 
 Q = Subject("setting", "quantity", "statistic")
@@ -183,7 +183,8 @@ def test_tables_fit_a_screen(monkeypatch, columns, finds):
     assert "held" not in told and "<= 1" in told and ("[b]: 0.25; " in told) == (finds > 0)
     assert last.startswith("31 predictions hold, 2 fail; ") and f" {finds} found" in last
     assert ("shown" in last) == (finds == 100)
-    assert all(f"failed {i} " in screen.told("name", many(50, finds)) for i in range(50))
+    told = screen.told("name", many(50, finds))
+    assert all(f"failed {i} " in told for i in range(50))
 
 
 def test_what_is_predicted_stands_beside_what_is_found():
@@ -229,8 +230,7 @@ def test_a_reader_who_has_seen_enough_is_no_failure():
 
 @pytest.mark.slow
 def test_class_collapse_is_reproduced(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(class_collapse, "FEW_SEEDS", settings.seeds(3))
-    monkeypatch.setattr(class_collapse, "STARTS", {"seed": range(4)})
+    monkeypatch.setattr(class_collapse, "FEW_SEEDS", 3)
     words = "reproduce", "class-collapse", "--out", str(tmp_path), "--format", "svg"
     status, out, _ = call(capsys, *words)
     folder = tmp_path / "class-collapse"

@@ -1,4 +1,4 @@
-"""What a user gets who never touches a setting of JAX: float32 by default, in a process of its own."""
+"""What a user gets who never touches a setting of JAX, in a process of its own."""
 
 import json
 import subprocess
@@ -9,37 +9,43 @@ import pytest
 
 SCRIPT = """
 import itertools, json
-import numpy as np
 import cldyn
-from cldyn import Experiment, FeatureModel, Problem, Training
+from cldyn import Experiment, FeatureModel, Gaussian, Linear, Population, Stored, Training
 
 out = {}
-model = FeatureModel(d=300, noise=0.15, noise_keep=1.0)
+population = Experiment(Population(FeatureModel(d=300, noise=Gaussian(0.15, 1.0))))
+population = population.replace(positives=cldyn.Unsupervised(), embed_dim=8)
+small = Experiment(Stored(FeatureModel(d=300, noise=Gaussian(1e-3)), n=40))
+small = small.replace(weight_decay=0.1, init_scale=0.05)
 for precision in ("float32", "float64"):
-    problem = Problem(model, population=True, precision=precision)
-    known = cldyn.predict(Experiment(problem, Training(loss="ucl", embed_dim=8)))
+    known = cldyn.predict(population.replace(precision=precision))
     out[precision] = [float(known.records["loss"][0]), known.smallest_second]
-    decay = Problem(FeatureModel(d=300, noise=1e-3), n=40, precision=precision)
-    known = cldyn.predict(Experiment(decay, Training(weight_decay=0.1)))
-    run = cldyn.run(Experiment(decay, Training(weight_decay=0.1, init_scale=0.05)), [0, 3000])
-    out["decay " + precision] = [float(known.records["loss"][0]), float(run.records["loss"][-1])]
+    known = cldyn.predict(small.replace(precision=precision))
+    run = cldyn.run(small.replace(precision=precision), [0, 3000], measure=["loss"])
+    ends = known.records["loss"][0], run.records["loss"][-1]
+    out["decay " + precision] = [float(end) for end in ends]
 rates = []
-for strength, mean, keep in itertools.product((0.25, 0.5, 1.0, 2.0), (0.3, 0.5, 1.0, 2.0), (0.3, 0.5, 1.0)):
-    numbers = FeatureModel(d=20, subclass_strength=strength, subclass_mean=mean, class_keep=keep)
-    rates.append([cldyn.predict(Experiment(Problem(numbers, n=8, precision=p))).unlearning_rate for p in ("float32", "float64")])
+numbers = (0.25, 0.5, 1.0, 2.0), (0.3, 0.5, 1.0, 2.0), (0.3, 0.5, 1.0)
+some = Experiment(Stored(FeatureModel(d=20), n=8))
+for strength, mean, keep in itertools.product(*numbers):
+    one = some.replace(subclass_strength=strength, subclass_mean=mean, class_keep=keep)
+    both = (one.replace(precision=precision) for precision in ("float32", "float64"))
+    rates.append([cldyn.predict(one).unlearning_rate for one in both])
 out["rates"] = rates
-never = cldyn.predict(Experiment(Problem(FeatureModel(d=5, class_keep=0.0, noise=0.0), population=True)))
+gone = FeatureModel(d=5, class_keep=0.0, noise=Gaussian(0.0))
+never = cldyn.predict(Experiment(Population(gone)))
 out["never"] = [str(step) for step in never.learning_step]
-tight = Experiment(Problem(FeatureModel(d=40), n=8, precision="float64"), Training())
-lanes = cldyn.sweep(tight, [{"seed": [0, 1]}], [0, 100], progress=False)
-out["double"] = str(lanes.feature_norms.dtype)
+double = cldyn.run(some.replace(precision="float64"), [0, 3], measure=["feature_norms"])
+single = cldyn.run(some, [0, 3], measure=["feature_norms"])
+out["types"] = [str(run.records["feature_norms"].dtype) for run in (single, double)]
 print(json.dumps(out))
 """
 
 
 @pytest.fixture(scope="module")
 def out():
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True)
+    given = [sys.executable, "-c", SCRIPT]
+    done = subprocess.run(given, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 
@@ -50,7 +56,8 @@ def test_population_keeps_its_noise_in_single_precision(out):
 
 def test_minimizer_with_weight_decay_stands_small_noise(out):
     for precision, tolerance in (("float32", 1e-4), ("float64", 1e-6)):
-        assert out[f"decay {precision}"][0] == pytest.approx(out[f"decay {precision}"][1], rel=tolerance)
+        known, run = out[f"decay {precision}"]
+        assert known == pytest.approx(run, rel=tolerance)
 
 
 def test_unlearning_rates_agree_in_both_precisions(out):
@@ -62,5 +69,5 @@ def test_what_never_grows_is_never_learned(out):
     assert out["never"][0] == "inf" and np.isfinite(float(out["never"][1]))
 
 
-def test_precision_is_the_problems(out):
-    assert out["double"] == "float64"
+def test_precision_is_the_experiments(out):
+    assert out["types"] == ["float32", "float64"]

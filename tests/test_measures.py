@@ -45,9 +45,9 @@ def test_feature_norms_are_lengths_along_the_last_axis():
     np.testing.assert_allclose(feature_norms(directions), [[5, 2], [13, 0]], rtol=1e-15)
 
 
-@given(SEEDS, st.integers(1, 5), st.integers(2, 4))
-def test_contrasts_gaps_and_variances_equal_loops(seed, p, groups):
-    rng = np.random.default_rng(seed)
+@given(SEEDS, st.sampled_from([(1, 3), (5, 2), (3, 4)]))
+def test_contrasts_gaps_and_variances_equal_loops(seed, shape):
+    (p, groups), rng = shape, np.random.default_rng(seed)
     code, f = groups_of(rng, 40, groups), rng.normal(size=(40, p))
     member, centres = jnp.array(one_hot(code)), group_means(f, code)
     apart = [centres[i] - centres[j] for i in range(groups) for j in range(i + 1, groups)]
@@ -67,7 +67,7 @@ def test_gap_maps_over_leading_axes_and_of_one_group_is_nan():
     assert np.isnan(gap(jnp.zeros((0, 3))))
 
 
-@given(SEEDS, st.sampled_from([1, 3, 6]), st.sampled_from(["neither", "w", "limit", "both"]))
+@given(SEEDS, st.sampled_from([1, 3]), st.sampled_from(["neither", "w", "limit", "both"]))
 def test_gram_distance_is_the_dense_formula(seed, p, zero):
     rng = np.random.default_rng(seed)
     w, limit = rng.normal(size=(p, 4)), rng.normal(size=(p, 4))
@@ -104,14 +104,14 @@ def test_gram_distance_batches():
     np.testing.assert_allclose(jax.vmap(gram_distance)(w, limit), expected, rtol=1e-10)
 
 
-@given(SEEDS, st.integers(1, 6), st.integers(2, 5), st.booleans())
-def test_probe_accuracy_of_several_groups_is_that_of_least_squares(seed, p, groups, zero):
-    rng = np.random.default_rng(seed)
+@given(SEEDS, st.sampled_from([(1, 2, 1), (4, 3, 0), (2, 5, 2)]))
+def test_probe_accuracy_of_several_groups_is_that_of_least_squares(seed, shape):
+    (p, groups, spare), rng = shape, np.random.default_rng(seed)
     code, test_code = groups_of(rng, 40, groups), groups_of(rng, 30, groups)
     centre, scale = rng.normal(size=(groups, p)), rng.uniform(0.1, 3, p)
     f, g = (rng.normal(size=(one.size, p)) * scale + centre[one] + 2 for one in (code, test_code))
     # Coordinates that do not vary, as an embedding has to spare, change nothing.
-    train, test = (jnp.array(np.hstack([rows, np.zeros((len(rows), 2 * zero))])) for rows in (f, g))
+    train, test = (jnp.array(np.hstack([rows, np.zeros((len(rows), spare))])) for rows in (f, g))
     found = probe_accuracy(train, jnp.array(one_hot(code)), test, jnp.array(one_hot(test_code)))
     assert float(found) == pytest.approx(probe(f, code, g, test_code), abs=1e-12)
 
@@ -123,12 +123,12 @@ def test_probe_of_a_constant_tells_nothing(groups):
     assert float(found) == pytest.approx(1 / groups, rel=1e-12)
 
 
-@given(SEEDS, st.sampled_from([1, 2, 5, 17]), st.booleans())
-def test_effective_rank_is_the_entropy_of_singular_values(seed, p, zero):
-    rng = np.random.default_rng(seed)
+@given(SEEDS, st.sampled_from([(1, 0), (2, 3), (17, 0)]))
+def test_effective_rank_is_the_entropy_of_singular_values(seed, shape):
+    (p, spare), rng = shape, np.random.default_rng(seed)
     scale = np.diag(np.geomspace(1, 10.0 ** -rng.integers(0, 5), p))
     f = rng.normal(size=(30, p)) @ scale @ rng.normal(size=(p, p)) + 3
-    found = effective_rank(jnp.array(np.hstack([f, np.zeros((30, 3 * zero))])))
+    found = effective_rank(jnp.array(np.hstack([f, np.zeros((30, spare))])))
     assert float(found) == pytest.approx(entropy_rank(f), rel=1e-8)
 
 

@@ -198,8 +198,9 @@ def test_unlearning_rates_of_reference(strength, mean, rate, expected):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("positives", POSITIVES)
-@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(
+    ("positives", "bias"), zip(POSITIVES, (True, False, True), strict=True), ids=str
+)
 def test_gradient_descent_ends_where_predicted(positives, bias):
     model = FeatureModel(
         d=6, class_keep=0.9, subclass_keep=0.7, noise=Gaussian(1.5, 0.3), subclass_mean=0.4

@@ -71,13 +71,16 @@ PRESETS = [
     {"positives": Unsupervised(), "optimizer": Momentum(0.02), "momentum": 0.5},
     {"n": 40, "positives": Joint(0.3), "weight_decay": 0.05},
 ]
-RANDOM = [{"model": random_model(seed), "positives": Joint(0.6)} for seed in range(3)]
+RANDOM = [{"model": random_model(seed), "positives": Joint(0.6)} for seed in range(2)]
 
 
 @pytest.mark.parametrize("change", PRESETS + RANDOM)
 def test_frame_equals_autodiff_on_raw_data(change):
     experiment = SMALL.replace(**change)
-    ours, theirs = cldyn.run(experiment, [0, 500]).weights, raw_training(experiment, 500)
+    ours, theirs = (
+        cldyn.run(experiment, [0, 500], measure=()).weights,
+        raw_training(experiment, 500),
+    )
     assert np.abs(theirs).max() > 0.05
     np.testing.assert_allclose(ours, theirs, atol=1e-10)
 
@@ -94,7 +97,10 @@ def test_start_outside_the_frame_keeps_its_direction_and_obeys_weight_decay():
 
 
 def test_both_precisions_run_the_same_problem_and_noise_leaves_the_start_alone():
-    single, double = cldyn.run(SMALL.replace(precision="float32"), [0, 200]), cldyn.run(SMALL, [200])
+    single, double = (
+        cldyn.run(SMALL.replace(precision="float32"), [0, 200]),
+        cldyn.run(SMALL, [200]),
+    )
     assert single.weights.dtype == np.float32
     np.testing.assert_allclose(single.weights, double.weights, atol=2e-5)
     start = cldyn.run(SMALL.replace(noise_length=3.0, m=3), [0]).weights
@@ -144,7 +150,8 @@ def test_a_run_continues_from_its_state_bit_for_bit(kind):
     for ours, theirs in zip(jax.tree.leaves(whole), jax.tree.leaves(rest), strict=True):
         if np.shape(ours) == np.shape(theirs):  # weights, state, steps and rate
             np.testing.assert_array_equal(ours, theirs)
-    assert rest.finite_steps == 33 and not np.array_equal(half.state.params, rest.state.params)
+    before, after = (jax.tree.leaves(run.state.params)[0] for run in (half, rest))
+    assert rest.finite_steps == 33 and not np.array_equal(before, after)
 
 
 def test_a_run_that_diverged_stays_so_when_it_is_continued():
@@ -162,7 +169,7 @@ def test_steps_before_a_state_are_refused(steps):
     np.testing.assert_array_equal(again.weights, half.weights)
 
 
-@pytest.mark.parametrize(("order", "steps"), [(1, (200, 400, 800)), (4, (20, 40, 80))])
+@pytest.mark.parametrize(("order", "steps"), [(1, (200, 400, 800)), (4, (40, 80, 160))])
 @pytest.mark.parametrize("seed", range(2))
 def test_descent_follows_the_flow_at_first_order_and_runge_kutta_at_fourth(order, steps, seed):
     second, positive = random_moments(seed)
@@ -205,9 +212,7 @@ def test_sampled_measures_are_those_of_the_raw_embeddings(model):
         cldyn.sample(jax.random.key(0), model, 16, 2),
         cldyn.sample_test(jax.random.key(0), model, 50),
     )
-    f, g = (
-        with_one(views.x).reshape(-1, model.d + 1) @ run.weights.T for views in (drawn, tests)
-    )
+    f, g = (with_one(views.x).reshape(-1, model.d + 1) @ run.weights.T for views in (drawn, tests))
     label, subclass = np.repeat(drawn.label, 2), np.repeat(drawn.subclass, 2)
     expected = {
         "feature_norms": norms,
@@ -271,19 +276,3 @@ def test_weight_decay_delays_the_learning_step_as_predicted():
     assert np.all(steps[0] < steps[1])
     gone = replace(population.model, subclass_strength=0.0)
     assert np.isnan(cldyn.predict(SMALL.replace(model=gone)).unlearning_rate)
-
-
-def test_a_field_that_is_replaced_is_found_wherever_it_stands():
-    changed = SMALL.replace(
-        learning_rate=0.3, optimizer=Adam(), noise_length=0.2, noise=cldyn.Basis(), n=12, beta=0.1,
-        positives=Joint(),
-    )  # fmt: skip
-    assert changed == Experiment(
-        Stored(replace(MODEL, noise=cldyn.Basis(0.2)), n=12),
-        Training(Linear(init_scale=1e-2), positives=Joint(0.1), optimizer=Adam(0.3)),
-        "float64",
-    )
-    assert SMALL.replace() == SMALL and SMALL.problem.n == 8
-    for name, why in (("beta", "one of"), ("widht", "one of"), ("optimiser", "one of")):
-        with pytest.raises(cldyn.Refused, match=f"^name: '{name}', allowed is {why}"):
-            SMALL.replace(**{name: 0.5})

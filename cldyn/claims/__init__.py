@@ -1,4 +1,4 @@
-"""The claims, in the paper's order."""
+"""The claims, in the paper's order, then this project's own."""
 
 from cldyn.claims import (
     class_collapse,
@@ -6,6 +6,7 @@ from cldyn.claims import (
     minimizers,
     projection_head,
     step_size,
+    stochastic_gradients,
     suppression_augmentation,
     suppression_width,
 )
@@ -19,4 +20,5 @@ CLAIMS: tuple[Claim, ...] = (
     joint_loss.CLAIM,
     step_size.CLAIM,
     projection_head.CLAIM,
+    stochastic_gradients.CLAIM,
 )

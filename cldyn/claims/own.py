@@ -3,13 +3,12 @@
 import numpy as np
 import xarray as xr
 
-from cldyn import plots
-from cldyn.axes import Group
-from cldyn.claims.arms import spread
-from cldyn.claims.table import Row, Study, found
-from cldyn.experiment import Experiment
-from cldyn.lanes import forecast, sweep
-from cldyn.measures import phases
+from cldyn import nouns, plots
+from cldyn.claims.settings import seeds as axis_of_seeds
+from cldyn.claims.table import Row, Study, Subject, found, spread
+from cldyn.experiment import Experiment, by_moments
+from cldyn.phases import phases
+from cldyn.sweeps import Group, forecast, sweep
 
 RECORDS = 200
 
@@ -18,65 +17,67 @@ def study(experiment: Experiment, steps: int, seeds: int) -> Study:
     """Train some seeds, of data, initialization and batches alike.
 
     Args:
-        experiment: a problem made of a FeatureModel, and a training. steps: to train. seeds: how many, from 0 on.
+        experiment: a setting of any kind.
+        steps: to train.
+        seeds: how many, from 0 on.
+
+    Returns:
+        Study, with predictions where there is a theory: a linear encoder and the spectral loss.
     """
-    lanes: list[Group] = [{"seed": range(seeds), "data_seed": range(seeds)}]
+    allowed = nouns.numbers_of(experiment)
+    axis = {name: each for name, each in axis_of_seeds(seeds).items() if name in allowed}
+    axes: list[Group] = [axis]
     at = np.unique(np.linspace(0, steps, RECORDS + 1).astype(int)).tolist()
-    measured = sweep(experiment, lanes, at, measure=("feature_norms", "excess_loss"))
-    known = forecast(experiment, lanes, critical=False)
-    return Study(_rows(measured, known), {"": measured}, _figure(measured))
+    measured = sweep(experiment, axes, at)
+    predicts = by_moments(experiment.training)
+    known = forecast(experiment, axes, critical=False) if predicts else None
+    return Study(_rows(measured, known), {"": measured}, plots.own(measured, known))
 
 
-def _rows(measured: xr.Dataset, known: xr.Dataset) -> list[Row]:
-    curves = measured.feature_norms.transpose("feature", "seed", "step")
+def _rows(measured: xr.Dataset, known: xr.Dataset | None) -> list[Row]:
+    last = int(measured.step[-1])
+    finite = int((measured.finite_steps == last).sum())
+    rows = [found(Subject("", "seeds that stayed finite"), f"{finite} of {measured.sizes['seed']}")]
+    if "feature_norms" in measured:
+        for name in measured.feature.values.tolist():
+            rows += _feature(name, measured, known)
+        others = ["excess_loss", "loss"]
+    else:
+        others = ["class_gap", "subclass_gap", "excess_loss", "loss"]
+    for name in others:
+        if name in measured:
+            subject = Subject("", measured[name].attrs["long_name"], f"at step {last}")
+            rows.append(found(subject, _told(measured[name].isel(step=-1))))
+    return rows
+
+
+def _feature(name: str, measured: xr.Dataset, known: xr.Dataset | None) -> list[Row]:
+    """What is told of one feature, beside what is predicted of it."""
+    curves = measured.feature_norms.sel(feature=name).transpose("seed", "step")
     timed, last = phases(measured.step, curves), int(measured.step[-1])
-    rows = [
-        found(
-            "seeds that stayed finite",
-            f"{int((measured.finite_steps == last).sum())} of {measured.sizes['seed']}",
-        )
-    ]
-    for j, name in enumerate(measured.feature.values.tolist()):
-        predicted = known.sel(feature=name)
-        bound = _told(known.peak_bound, "<= ") if name == "subclass" else ""
-        rows += [
-            found(
-                f"{name}: step at which |W v| reaches 0.1",
-                _told(timed.learned[j]),
-                _told(predicted.learning_step),
-            ),
-            found(f"{name}: largest |W v|", _told(timed.peak[j]), bound),
-            found(
-                f"{name}: |W v| after {last} steps; predicted is the minimum-norm limit",
-                _told(curves[j, :, -1]),
-                _told(predicted.feature_norms),
-            ),
-        ]
+    learned = bound = limit = ""
+    if known is not None:
+        learned = _told(known.learning_step.sel(feature=name))
+        limit = _told(known.feature_norms.sel(feature=name))
+        if name == "subclass":
+            bound = _told(known.peak_bound)
     return [
-        *rows,
-        found(f"excess loss after {last} steps", _told(measured.excess_loss.isel(step=-1))),
+        found(
+            Subject("", f"{name}: step with |W v| = 0.1", "first"), _told(timed.learned), learned
+        ),
+        found(Subject("", f"{name}: |W v|", "largest"), _told(timed.peak), bound and f"<= {bound}"),
+        found(
+            Subject("", f"{name}: |W v|", f"at step {last}, predicted: limit"),
+            _told(curves[:, -1]),
+            limit,
+        ),
     ]
 
 
-def _told(values: xr.DataArray | np.ndarray, mark: str = "") -> str:
-    """Median (10 .. 90 %) of the seeds in which it is known and finite, and how many that are if not all."""
+def _told(values: xr.DataArray | np.ndarray) -> str:
+    """Median (10 .. 90 %) of the seeds in which it is known and finite, and how many if not all."""
     values = np.ravel(np.asarray(values, float))
     there = np.isfinite(values)
     if not there.any():
         return ""
-    return (
-        mark
-        + spread(values[there])
-        + ("" if there.all() else f", {there.sum()} of {there.size} seeds")
-    )
-
-
-def _figure(measured: xr.Dataset) -> plots.Figure:
-    finite = measured.finite_steps == measured.step[-1]
-    lanes = (
-        measured[["feature_norms"]]
-        .assign(finite=finite)
-        .rename(step="time")
-        .expand_dims(arm=[f"{finite.size} seeds"])
-    )
-    return plots.arms(lanes, columns=1)
+    return spread(values[there]) + ("" if there.all() else f", {there.sum()} of {there.size} seeds")

@@ -25,5 +25,3 @@ WIDTH = Experiment(
 def seeds(count: int) -> dict[str, Sequence[int]]:
     """An axis of seeds, of data, initialization and batches alike."""
     return {"seed": range(count), "data_seed": range(count)}
-
-

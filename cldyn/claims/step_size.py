@@ -18,8 +18,8 @@ from cldyn.sources import Population
 from cldyn.sweeps import Group, forecast, sweep
 from cldyn.trajectory import predict
 
-# Tests run the study on fewer of these.
-SEEDS, STARTS, MORE_STARTS = seeds(8), {"seed": range(16)}, {"seed": range(64)}
+# A small run changes SEEDS, STARTS, TAKEOVER_STARTS, LAST with STEPS, and POPULATIONS.
+SEEDS, STARTS, TAKEOVER_STARTS = 8, 16, 64
 LAST = 30_000
 POPULATIONS = 256
 
@@ -32,6 +32,8 @@ STEPS = [0, *np.unique(np.geomspace(1, LAST, 150).astype(int)).tolist()]
 MEASURES = ("feature_norms", "distance", "subclass_gap")
 SETTING = COLLAPSE.replace(embed_dim=2, learning_rate_unit="critical")
 FLOW = COLLAPSE.replace(embed_dim=2, optimizer=Flow(0.005))
+
+WORDS = {"converged": "converge", "bounded": "stay bounded, unsettled", "diverged": "diverge"}
 
 # One feature alone, and two of which the first is learned early and given up for the second:
 # m = (10, 1), a = (0.8, 0.9), p = 1.
@@ -60,10 +62,10 @@ TAKEOVER_FRACTIONS = {
 
 def study() -> Study:
     """Run every setting of the claim."""
-    main = sweep(SETTING, [SEEDS, FRACTIONS], STEPS, measure=MEASURES)
-    flow = sweep(FLOW, [SEEDS], STEPS, measure=MEASURES)
-    known = forecast(SETTING, [SEEDS])
-    small = edges(STARTS, MORE_STARTS)
+    main = sweep(SETTING, [seeds(SEEDS), FRACTIONS], STEPS, measure=MEASURES)
+    flow = sweep(FLOW, [seeds(SEEDS)], STEPS, measure=MEASURES)
+    known = forecast(SETTING, [seeds(SEEDS)])
+    small = edges()
     order_rows, order = _order()
     rows = [*_one_mode(small["one mode"]), *_takeover(small["takeover"]), *_collapse(main, known)]
     rows += [*_bias(main, flow, known), *order_rows, *_random()]
@@ -79,11 +81,12 @@ def figure(
     return plots.step_size(main, flow, small, known.median("seed"))
 
 
-def edges(starts: Group, more_starts: Group) -> dict[str, xr.Dataset]:
+def edges() -> dict[str, xr.Dataset]:
     """Two settings in which it is known where training diverges: `edge`, over the critical rate."""
     late = [0, 1000, LAST - 1, LAST]
-    one = sweep(ONE_MODE, [FRACTIONS, starts], late, measure=MEASURES)
-    two = sweep(TAKEOVER, [TAKEOVER_FRACTIONS, more_starts], late, measure=MEASURES)
+    one = sweep(ONE_MODE, [FRACTIONS, {"seed": range(STARTS)}], late, measure=MEASURES)
+    starts: list[Group] = [TAKEOVER_FRACTIONS, {"seed": range(TAKEOVER_STARTS)}]
+    two = sweep(TAKEOVER, starts, late, measure=MEASURES)
     edge = 1 / (2 * _shared(_RIVALS)[0]) / predict(TAKEOVER).critical_learning_rate
     return {"one mode": one.assign_attrs(edge=2.0), "takeover": two.assign_attrs(edge=edge)}
 
@@ -107,15 +110,10 @@ def _at_all(setting: str, shares: xr.DataArray, regime: str, low: float, high: f
     """All lanes between two fractions of the critical rate are of a regime."""
     share = shares.sel(regime=regime, learning_rate=slice(low, high))
     at = share.learning_rate.values
-    subject = Subject(setting, f"lanes that {_WORDS[regime]}", f"{at[0]:g} .. {at[-1]:g} of critical, least")
+    subject = Subject(
+        setting, f"lanes that {WORDS[regime]}", f"{at[0]:g} .. {at[-1]:g} of critical, least"
+    )
     return at_least(subject, 1.0, float(share.min()))
-
-
-_WORDS = {
-    "converged": "converge",
-    "bounded": "stay bounded, unconverged",
-    "diverged": "diverge",
-}
 
 
 def _one_mode(dataset: xr.Dataset) -> list[Row]:
@@ -152,31 +150,42 @@ def _collapse(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
     shares, rates = regimes(main), main.learning_rate
     diverged = shares.sel(regime="diverged")
     subclass = main.feature_norms.isel(step=-1).sel(feature="subclass")
+    # What W_0 has off the rows stays.
     left = np.abs(subclass / known.feature_norms.sel(feature="subclass") - 1)
     distance = main.distance.isel(step=-1)
     # Long enough for 20 e-folding times of the slowest direction, at its least rate 4 eta m_min.
     settled = (rates < 1) & (4 * main.step_size * known.smallest_second * LAST > 20)
-    setting, above = f"collapse, step {LAST}", Subject("collapse, 1.02 of critical", "")
-    lanes = f"largest of {int(settled.sum())} settled lanes"
-    far = float(distance.fillna(np.inf).where(settled).max())
-    bounded = float(shares.sel(regime="bounded", learning_rate=1.02))
+    far = distance.fillna(np.inf).where(settled)
+    below, beyond = f"collapse, {LAST} steps", "collapse, 1.02 of critical"
+    largest, bounded = f"largest of {int(settled.sum())} settled", f"lanes that {WORDS['bounded']}"
+    steady = float(shares.sel(regime="bounded", learning_rate=1.02))
+    away = float(distance.sel(learning_rate=1.02).median())
+    told = {
+        "none up to": float(rates[(diverged == 0).values].max()),
+        "all from": float(rates[(diverged == 1).values].min()),
+    }
+    at = Subject("collapse, from a small start", "lanes that diverge", "fraction of critical")
     return [
-        at_most(Subject(setting, "distance to the minimum norm", lanes), 1e-6, far),
-        # What W_0 has off the rows stays.
-        at_most(Subject(setting, "|W v_2| over its limit, off 1 by", lanes), 0.01, float(left.where(settled).max())),
-        at_least(above._replace(quantity="lanes that stay bounded, unconverged", statistic="share"), 1.0, bounded),
-        found(above._replace(quantity="distance to the minimum norm", statistic="median"),
-              float(distance.sel(learning_rate=1.02).median())),
-        found(Subject("collapse, from a small start", "where descent diverges", "of critical"),
-              {"all finite": float(rates[diverged == 0].max()), "none": float(rates[diverged == 1].min())}),
-    ]  # fmt: skip
+        at_most(Subject(below, "distance to the minimum norm", largest), 1e-6, float(far.max())),
+        at_most(
+            Subject(below, "|W v_2| over its limit, off 1 by", largest),
+            0.01,
+            float(left.where(settled).max()),
+        ),
+        at_least(Subject(beyond, bounded, "share"), 1.0, steady),
+        found(Subject(beyond, "distance to the minimum norm", "median over seeds"), away),
+        found(at, told),
+    ]
 
 
 def _bias(main: xr.Dataset, flow: xr.Dataset, known: xr.Dataset) -> list[Row]:
     """Does the step change which features are learned, when, and what is left?"""
     what = "flow times of subclass and class", "median over seeds"
     rows = [
-        found(Subject(f"collapse, {fraction:g} of critical", *what), _times(main.sel(learning_rate=fraction)))
+        found(
+            Subject(f"collapse, {fraction:g} of critical", *what),
+            _times(main.sel(learning_rate=fraction)),
+        )
         for fraction in (0.01, 0.1, 0.3, 0.5, 0.9, 0.98)
     ]
     rows.append(found(Subject("collapse, gradient flow", *what), _times(flow)))
@@ -186,7 +195,9 @@ def _bias(main: xr.Dataset, flow: xr.Dataset, known: xr.Dataset) -> list[Row]:
     rows.append(at_most(peak, 1.0, float(share.max())))
     for fraction in (1.02, 1.1, 1.5, 1.8):
         norms = main.feature_norms.sel(learning_rate=fraction).isel(step=-1).median("seed")
-        subject = Subject(f"collapse, {fraction:g} of critical", f"|W v| at step {LAST}", "median over seeds")
+        subject = Subject(
+            f"collapse, {fraction:g} of critical", f"|W v| at step {LAST}", "median over seeds"
+        )
         rows.append(found(subject, dict(zip(norms.feature.values, norms.values, strict=True))))
     return rows
 
@@ -209,10 +220,12 @@ def _order() -> tuple[list[Row], xr.Dataset]:
     time, rates = 2.0, (0.01, 0.005, 0.0025)
     ends = {rate: round(time / rate) for rate in rates}
     descent = SETTING.replace(learning_rate_unit="absolute")
-    axes: list[Group] = [SEEDS, {"learning_rate": rates}]
+    axes: list[Group] = [seeds(SEEDS), {"learning_rate": rates}]
     dataset = sweep(descent, axes, sorted({0, *ends.values()}), measure=MEASURES)
     step = FLOW.training.optimizer.learning_rate
-    fine = sweep(FLOW, [SEEDS], [0, round(time / step)], measure=MEASURES).subclass_gap[:, -1]
+    fine = sweep(FLOW, [seeds(SEEDS)], [0, round(time / step)], measure=MEASURES).subclass_gap[
+        :, -1
+    ]
     off = [
         np.abs(dataset.subclass_gap.sel(learning_rate=rate, step=end) - fine).values
         for rate, end in ends.items()
@@ -251,12 +264,13 @@ def _random() -> list[Row]:
     ends = sweep(experiment, lanes, [0, last], measure=("excess_loss", "loss")).isel(step=-1)
     excess = np.asarray(ends.excess_loss / np.abs(known.loss.values))
     below = float(np.mean(rates < known.critical_learning_rate.values))
-    setting = f"{count} random populations"
+    setting = f"{count} populations at 0.98/(4 lambda_max)"
+    finite, share = Subject(setting, "finite", "share"), float((excess < 1e-3).mean())
+    settled = Subject(setting, f"relative excess below 0.001, step {last}", "share, else near ties")
     return [
-        at_least(Subject(setting, "finite at 0.98/(4 lambda_max(M))", "share"), 1.0, float(np.isfinite(excess).mean())),
-        at_least(Subject(setting, "that is below the critical rate", "share"), 1.0, below),
-        # The others are near ties.
-        found(Subject(setting, f"relative excess below 0.001, step {last}", "share"), float((excess < 1e-3).mean())),
+        at_least(finite, 1.0, float(np.isfinite(excess).mean())),
+        at_least(Subject(setting, "rate below the critical one", "share"), 1.0, below),
+        found(settled, share),
     ]
 
 

@@ -2,7 +2,6 @@
 at any width; better augmentation cures it.
 """
 
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 

@@ -20,7 +20,7 @@ SETTING = WIDTH.replace(test_size=1000)
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 16)
 STRENGTHS = (0.8, 1.05, 1.2, 1.5, 2.0)
 SEEDS, FEW_SEEDS = 8, 2
-STEPS = [0, 50, 100, 200, 400, 1000]
+STEPS = [0, 50, 100, 200, 400]
 POPULATION_STEPS = [0, 500, 20_000]
 
 # Features of unlike variance that views keep to unlike degrees, by their exact moments.
@@ -136,11 +136,11 @@ def _trained(main: xr.Dataset) -> list[Row]:
             f"{float(five.min()):.3f} .. {float(five.max()):.3f}",
         ),
         at_most(
-            Subject(setting, probe, "median, p = 4"), 0.55, float(accuracy.sel(embed_dim=4).median())
+            Subject(setting, probe, "median, p = 4"),
+            0.55,
+            float(accuracy.sel(embed_dim=4).median()),
         ),
-        at_least(
-            Subject(setting, probe, "least, p >= 6"), 0.99, float(accuracy.where(wide).min())
-        ),
+        at_least(Subject(setting, probe, "least, p >= 6"), 0.99, float(accuracy.where(wide).min())),
     ]
 
 
@@ -177,7 +177,10 @@ def _left_behind(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
         at_most(
             Subject("trained, p = 4", law, "or its inverse, largest"), 10.0, off["early growth"]
         ),
-        found(Subject("trained, p = 4", "nearer to what is left by", "times off"), {followed: off[followed]}),
+        found(
+            Subject("trained, p = 4", "nearer to what is left by", "times off"),
+            {followed: off[followed]},
+        ),
     ]
 
 
@@ -230,7 +233,8 @@ def _population() -> tuple[list[Row], xr.Dataset]:
 
 CLAIM = Claim(
     name="suppression-width",
-    says="a narrow embedding suppresses the class for easy irrelevant features; a wider one learns it",
+    says="a narrow embedding suppresses the class for easy irrelevant features; a wider one learns "
+    "it",
     source="claim 3(a) of Xue et al. (2023); the boundary by early growth derived here",
     cost="half a minute on 2 cores",
     study=study,

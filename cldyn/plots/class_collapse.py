@@ -26,14 +26,14 @@ def class_collapse(clusters: xr.Dataset, lanes: xr.Dataset, prediction: xr.Datas
             over seeds, and decay_rate, at which the subclass is unlearned, per step.
     """
     figure = Figure(figsize=(11, 6.6), layout="constrained")
-    subfigures: Any = figure.subfigures(2, 1, height_ratios=(1, 1.7))
+    subfigures: Any = figure.subfigures(2, 1, height_ratios=(1, 1.75))
     above, below = subfigures
     cells, plane = _cells(clusters)
     for j, axis in enumerate(above.subplots(1, len(cells))):
         _panel(axis, [cell @ plane for cell in cells[j]], int(clusters.step[j]))
     names = [f"class {label}, subclass {subclass}" for label in "AB" for subclass in "12"]
     looks = [{**parts.POINT, "color": hue, "marker": mark} for hue, mark, _ in _looks()]
-    place = {"loc": "outside lower center", "ncols": 4}
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": 4}
     parts.legend(above, strokes=dict(zip(names, looks, strict=True)), **place)
     axes = below.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     for axis in axes:
@@ -51,7 +51,6 @@ def class_collapse(clusters: xr.Dataset, lanes: xr.Dataset, prediction: xr.Datas
         "predicted bound of the peak": parts.BOUND,
         f"predicted rate of unlearning, {float(prediction.decay_rate):.3f} a step": parts.CURVE,
     }
-    place["ncols"] = 4
     parts.legend(below, ("class", "subclass"), strokes, **place)
     return figure
 
@@ -63,7 +62,7 @@ def _looks() -> list[tuple[Any, str, float]]:
     return [
         (parts.shade(hue, share), mark, area)
         for hue, mark in zip(HUES, MARKERS, strict=True)
-        for share, area in ((-0.35, 70), (0.55, 16))
+        for share, area in ((-0.35, 60), (0.55, 26))
     ]
 
 
@@ -95,10 +94,11 @@ def _panel(axis: Any, cells: list[np.ndarray], step: int) -> None:
         axis.scatter(*points.T, s=area, color=hue, marker=mark, lw=0, rasterized=True)
     reach = 1.25 * max(np.abs(points / (1, FLAT)).max() for points in cells)
     axis.set(xlim=(-reach, reach), ylim=(-reach * FLAT, reach * FLAT), aspect="equal")
-    axis.set(xticks=[], yticks=[], title=f"step {step}: {_seen(cells)}")
+    axis.set(xticks=[], yticks=[])
+    axis.set_title(f"step {step}: {_seen(cells)}", fontsize=11)
     axis.spines[:].set(visible=True, color="#bbbbbb")
     power = 10 ** np.floor(np.log10(reach))
-    bar = max(power * one for one in (1, 2, 5) if power * one < reach)
+    bar = max(power * one for one in (0.2, 0.5, 1, 2) if power * one < 0.45 * reach)
     left, bottom = -0.93 * reach, -0.9 * reach * FLAT
     axis.plot([left, left + bar], [bottom, bottom], color=parts.GREY, lw=1.5)
     axis.text(left + bar + 0.04 * reach, bottom, f"{bar:g}", va="center", fontsize=8)

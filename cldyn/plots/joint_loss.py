@@ -32,9 +32,9 @@ def joint_loss(
         limits: their minimum norm [beta, feature].
     """
     figure = Figure(figsize=(11, 6.4), layout="constrained")
-    mosaic = [["main"] * len(samples), [*samples]]
+    mosaic: Any = [["main"] * len(samples), [*samples]]
     axes: Any = figure.subplot_mosaic(mosaic, height_ratios=(1.3, 1))
-    _norms(axes["main"], end, predicted)
+    _norms(axes["main"], end, predicted, parts.CURVE)
     axes["main"].axvline(predicted.attrs["threshold"], color=parts.GREY, **parts.LIMIT)
     axes["main"].set(xlim=(-0.012, 1.012), xlabel=r"weight $\beta$ of the supervised loss")
     axes["main"].set_ylabel("feature norm $|W v_j|$")
@@ -43,24 +43,25 @@ def joint_loss(
         "the right end, neither in between"
     )
     for name, dataset in samples.items():
-        _norms(axes[name], dataset, limits[name])
+        _norms(axes[name], dataset, limits[name], parts.DIAMOND | {"mfc": "none", "ms": 10})
         axes[name].set(xlabel=r"$\beta$", title=TITLES[name])
     axes[next(iter(samples))].set_ylabel("$|W v_j|$")
     strokes = {
         "trained, median over seeds": {"marker": "o", **parts.POINT},
         "predicted": parts.CURVE,
+        "predicted by minimum norm": parts.DIAMOND,
         f"predicted threshold {predicted.attrs['threshold']:.3f}": parts.LIMIT,
     }
-    parts.legend(figure, FEATURES, strokes, loc="outside lower center", ncols=6)
+    parts.legend(figure, FEATURES, strokes, loc="outside lower center", ncols=7)
     return figure
 
 
-def _norms(axis: Any, trained: xr.Dataset, predicted: xr.DataArray) -> None:
+def _norms(axis: Any, trained: xr.Dataset, predicted: xr.DataArray, stroke: dict[str, Any]) -> None:
     for feature in FEATURES:
         if feature in trained.feature:
             look = {"color": parts.colour(feature)}
             curve = predicted.sel(feature=feature)
-            axis.plot(curve.beta, curve, **look, **parts.CURVE)
+            axis.plot(curve.beta, curve, **look, **stroke)
             norms = trained.feature_norms.sel(feature=feature).median("seed")
             axis.plot(trained.beta, norms, parts.marker(feature), ms=5.5, **look)
     axis.set(ylim=(-0.03 * axis.get_ylim()[1], None))

@@ -25,7 +25,7 @@ def own(measured: xr.Dataset, known: xr.Dataset | None = None) -> Figure:
     lanes = measured.isel(seed=finite.values)
     curves = _by_feature(lanes)
     losses = [name for name in ("excess_loss", "loss") if name in lanes][:1]
-    panels = bool(curves) + len(losses)
+    panels = max(1, bool(curves) + len(losses))
     figure = Figure(figsize=(5.5 * panels, 4.8), layout="constrained")
     axes: Any = figure.subplots(1, panels, squeeze=False)[0]
     if finite.any():
@@ -37,11 +37,12 @@ def own(measured: xr.Dataset, known: xr.Dataset | None = None) -> Figure:
             axes[-1].set(yscale=scale, ylabel=lanes[name].attrs.get("long_name", name))
     strokes = {f"trained, median and 10-90 % of {int(finite.sum())} seeds": parts.LINE}
     if curves:
+        axes[0].set_yscale("log")
         strokes |= _predicted(axes[0], xr.Dataset() if known is None else known)
         least = max(axes[0].get_ylim()[0], LEAST)
         norms = "feature_norms" in lanes
         told = "feature norm $|W v_j|$" if norms else "distance of means"
-        axes[0].set(yscale="log", ylim=(least, None), ylabel=told)
+        axes[0].set(ylim=(least, None), ylabel=told)
     for axis in axes:
         axis.set_xlabel("training step")
     parts.diverged(axes[0], finite)
@@ -59,21 +60,21 @@ def _by_feature(dataset: xr.Dataset) -> dict[str, xr.DataArray]:
 
 
 def _predicted(axis: Any, known: xr.Dataset) -> dict[str, dict[str, Any]]:
-    """Draws medians of what is known over seeds, and says what was drawn."""
-    drawn = {}
+    """Draws medians over seeds of what is known, and says what was drawn."""
+    drawn: dict[str, dict[str, Any]] = {}
     for feature, limit in _by_feature(known).items():
         if np.isfinite(limit).any():
             axis.axhline(limit.median(), color=parts.colour(feature), **parts.LIMIT)
             drawn["predicted limit"] = parts.LIMIT
-        if "learning_step" not in known:
-            continue
+    for feature in known.feature.values.tolist() if "learning_step" in known else ():
         learned = known.learning_step.sel(feature=feature)
-        if "feature_norms" in known and np.isfinite(learned).any():
+        if np.isfinite(learned).any():
             look = {"color": parts.colour(feature), "zorder": 5, **parts.DIAMOND}
             axis.plot(learned.median(), LEARNED, **look)
-            drawn["predicted learning step"] = parts.DIAMOND
+            drawn[f"predicted step at which it is {LEARNED:g}"] = parts.DIAMOND
     if "peak_bound" in known and np.isfinite(known.peak_bound).any():
-        look = {"color": parts.colour("subclass"), **parts.BOUND}
+        second = known.feature.values[1]  # of which the bound is
+        look = {"color": parts.colour(second), **parts.BOUND}
         axis.axhline(known.peak_bound.median(), **look)
         drawn["predicted bound of the peak"] = look
     return drawn

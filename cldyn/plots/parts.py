@@ -38,7 +38,7 @@ LIMIT: dict[str, Any] = {"ls": ":", "lw": 1.5}
 BOUND: dict[str, Any] = {"ls": "-.", "lw": 1.2}
 DIAMOND: dict[str, Any] = {"marker": "D", "mfc": "white", "ms": 7, "mew": 1.5, "ls": "none"}
 RINGED: dict[str, Any] = {"marker": "o", "mfc": "#999999", "mec": "black", "ms": 8, "ls": "none"}
-ON_MAP: dict[str, Any] = {"lw": 2, "path_effects": [withStroke(linewidth=4, foreground="white")]}
+ON_MAP: dict[str, Any] = {"lw": 2.2, "path_effects": [withStroke(linewidth=4, foreground="white")]}
 
 styled = matplotlib.rc_context(
     {
@@ -75,7 +75,7 @@ def shade(hue: str, share: float) -> Any:
 
 def purples(count: int) -> Any:
     """Shades for an ordered axis, from the darkest for its first value on."""
-    return matplotlib.colormaps["RdPu"](np.linspace(1, 0.3, count))
+    return matplotlib.colormaps["RdPu"](np.linspace(1, 0.4, count))
 
 
 def band(axis: Any, curves: xr.DataArray, along: str, feature: str, **line: Any) -> None:
@@ -100,8 +100,8 @@ def field(axis: Any, predicted: xr.DataArray, trained: xr.DataArray, label: str)
     (y, x), (row, column) = predicted.dims, trained.dims
     mesh = axis.pcolormesh(predicted[x], predicted[y], predicted, rasterized=True, **look)
     across, along = np.meshgrid(trained[column], trained[row])
-    axis.scatter(across, along, c=trained.values, s=60, ec="white", lw=1.6, **look)
-    axis.scatter(across, along, s=105, fc="none", ec="black", lw=0.8)
+    axis.scatter(across, along, c=trained.values, s=60, ec="white", lw=1.6, clip_on=False, **look)
+    axis.scatter(across, along, s=105, fc="none", ec="black", lw=0.8, clip_on=False)
     axis.figure.colorbar(mesh, ax=axis, label=label, pad=0.02)
 
 
@@ -110,7 +110,8 @@ def diverged(axis: Any, finite: xr.DataArray) -> None:
     lost = int((~finite).sum())
     if lost:
         told = f"{lost} of {finite.size} diverged"
-        axis.text(0.97, 0.05, told, transform=axis.transAxes, ha="right", fontsize=8)
+        look = {"ha": "right", "fontsize": 8, "bbox": {"fc": "white", "ec": "none", "pad": 1}}
+        axis.text(0.97, 0.06, told, transform=axis.transAxes, zorder=6, **look)
 
 
 def named(feature: str) -> str:

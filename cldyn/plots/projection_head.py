@@ -91,7 +91,7 @@ def _left(axis: Any, crowded: xr.Dataset) -> None:
         axis.plot(strengths, crowded.left_behind.sel(depth=depth), color=hue, **parts.DIAMOND)
         strokes[f"{depth} layer{'s' * (depth > 1)}"] = {"color": hue, **parts.LINE}
     axis.set(yscale="log", ylim=(0.015, 1.2), ylabel="class left at $p = 4$")
-    axis.set_xlabel(r"strength of the irrelevant features $\phi_k$ (class: 1)")
+    axis.set_xlabel("strength of irrelevant features (class: 1)")
     axis.set_title("crowded out, one end-to-end start")
     strokes |= {
         "below the head, $|W_1 v_1|$": {"marker": "o", **parts.LINE},

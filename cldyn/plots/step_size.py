@@ -30,17 +30,20 @@ def step_size(
     axes: Any = figure.subplot_mosaic([["time", "end", name] for name in settings])
     _over_time(axes["time"], main, flow, known)
     _at_the_end(axes["end"], main)
-    for name, dataset in settings.items():
-        _regimes(axes[name], dataset, name)
-    last = axes[name]
-    last.set_xlabel(FRACTION)
+    stack = [axes[name] for name in settings]
+    for axis, (name, dataset) in zip(stack, settings.items(), strict=True):
+        axis.sharex(stack[0])
+        axis.tick_params(labelbottom=axis is stack[-1])
+        _regimes(axis, dataset, name)
+    stack[len(stack) // 2].set_ylabel("distance to the minimum norm, median")
+    stack[-1].set_xlabel(FRACTION)
     strokes = {
         "trained": {"marker": "o", **parts.POINT},
         "diverged": {"marker": "x", **parts.POINT},
         "predicted critical rate": parts.LIMIT,
         "predicted edge of divergence": parts.CURVE,
     }
-    parts.legend(last, strokes=strokes, ncols=2, **parts.under(-0.5))
+    parts.legend(stack[-1], strokes=strokes, ncols=2, **parts.under(-0.5))
     return figure
 
 

@@ -25,7 +25,7 @@ def arms(dataset: xr.Dataset, columns: int = 4) -> Figure:
     names = dataset.arm.values.tolist()
     features = [feature for feature in FEATURES if feature in dataset.feature]
     rows, wide = -(-len(names) // columns), WIDTH / columns
-    titles = [fill(name, int(LETTERS * wide)) for name in names]
+    titles = [fill(_kept(name), int(LETTERS * wide)) for name in names]
     high = rows * (0.85 * wide + 0.13 * max(title.count("\n") for title in titles)) + 0.7
     figure = Figure(figsize=(WIDTH, high), layout="constrained")
     axes: Any = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
@@ -42,6 +42,11 @@ def arms(dataset: xr.Dataset, columns: int = 4) -> Figure:
     strokes = {f"trained, median and 10-90 % of {dataset.sizes['seed']} seeds": parts.LINE}
     parts.legend(figure, features, strokes, loc="outside lower center", ncols=4)
     return figure
+
+
+def _kept(name: str) -> str:
+    """A name whose lines do not break before its numbers."""
+    return name.replace(" = ", "\u00a0=\u00a0").replace("rate ", "rate\u00a0")
 
 
 def _panel(axis: Any, arm: xr.Dataset, features: list[str]) -> None:

@@ -29,7 +29,7 @@ def suppression_augmentation(
     norms = reference.feature_norms.sel(feature="class")
     _over_keep(axes["norm"], curves.norm, norms, "norm of the class $|W v_1|$")
     accuracy = reference.class_accuracy
-    _over_keep(axes["accuracy"], curves.accuracy, accuracy, "probe accuracy of the class")
+    _over_keep(axes["accuracy"], curves.accuracy, accuracy, "probe accuracy for it")
     axes["norm"].set(ylim=(0, None))
     axes["norm"].tick_params(labelbottom=False)
     axes["accuracy"].set(ylim=(0.45, 1.02), xlabel="noise_keep, what views share of the noise")
@@ -56,7 +56,8 @@ def _map(axis: Any, diagram: xr.Dataset, end: xr.Dataset) -> None:
     half, equal = ({**one, **parts.ON_MAP} for one in (parts.CURVE, parts.LIMIT))
     axis.plot(diagram.boundary, diagram.noise_keep, color=parts.GREY, **half)
     axis.axvline(diagram.attrs["edge"], color=parts.GREY, **equal)
-    axis.set(xscale="log", ylim=(-0.08, 1.08), ylabel="noise_keep, what views share of the noise")
+    axis.set_title("norm of the class", pad=10)
+    axis.set(xscale="log", ylim=(0, 1), ylabel="noise_keep, what views share of the noise")
     axis.set_xlabel(r"length of the noise $\sigma$")
     axis.set_xticks(end.noise_length, [f"{length:g}" for length in end.noise_length.values])
     axis.minorticks_off()

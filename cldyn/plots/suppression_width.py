@@ -36,6 +36,7 @@ def _map(axis: Any, diagram: xr.DataArray, trained: xr.DataArray) -> None:
     heights = (diagram.embed_dim.values[:, None] + (-0.5, 0.5)).ravel()
     edge = {**parts.CURVE, **parts.ON_MAP}
     axis.plot(np.repeat(diagram.edge, 2), heights, color=parts.GREY, **edge)
+    axis.set_title("norm of the class")
     axis.set(ylim=(0.5, WIDEST + 0.5), ylabel="embedding dimension $p$")
     axis.set_xlabel(r"strength of the irrelevant features $\phi_k$ (class: 1)")
     strokes = {
@@ -46,10 +47,10 @@ def _map(axis: Any, diagram: xr.DataArray, trained: xr.DataArray) -> None:
 
 
 def _norms(axis: Any, end: xr.Dataset, known: xr.Dataset) -> None:
-    for feature in FEATURES:
+    for feature, size in zip(FEATURES, (13, 9, 6), strict=True):
         parts.band(axis, end.feature_norms.sel(feature=feature), "embed_dim", feature, markevery=1)
         limit = known.feature_norms.sel(feature=feature).median("seed")
-        look = {**parts.DIAMOND, "mfc": "none", "ms": 9, "color": parts.colour(feature)}
+        look = {**parts.DIAMOND, "mfc": "none", "ms": size, "color": parts.colour(feature)}
         axis.plot(known.embed_dim, limit, **look)
     widths = end.embed_dim.values
     axis.set(xscale="log", ylim=(-0.04, 1.08), xlabel="embedding dimension $p$")

@@ -92,6 +92,7 @@ class Stored:
 
     def check(self) -> None:
         """Refuse numbers that do not fit each other."""
+        _check_model(self.model)
         data.check_sizes(self.n, self.m, self.balanced)
         data.check_room(self.model, self.n, self.m)
 
@@ -197,7 +198,12 @@ class Population:
         _check_moments(self.model)
 
 
-def _check_moments(model: FeatureModel) -> None:
+def _check_model(model: Any) -> None:
+    require(isinstance(model, FeatureModel), "model", model, "a cldyn.FeatureModel")
+
+
+def _check_moments(model: Any) -> None:
+    _check_model(model)
     known = all(hasattr(model.noise, name) for name in ("moments", "about"))
     require(known, "noise", model.noise, "a kind with exact moments, for fresh views")
 

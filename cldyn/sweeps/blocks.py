@@ -14,7 +14,7 @@ from cldyn.trajectory import Plan
 
 _CACHE = 128 * 1024  # bytes of parameters in a block: what fits a core's cache with its gradient
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
-_LIMITS = ("embed_dim", "beta", "weight_decay")  # what the limit of a problem depends on
+_LIMITS = ("embed_dim", "weight_decay")  # what a limit depends on beside problem and positives
 
 
 class Shape(NamedTuple):
@@ -100,7 +100,8 @@ class Blocks:
             experiment, ("training", "encoder"), with_rows(experiment.training.encoder, self.rows)
         )
         self.training = _spread(experiment, "training", self.varied, paths, counts)
-        self.limit, self.chosen = _limits(experiment, self.varied, counts)
+        ends = [name for name in self.varied if name in _LIMITS or paths[name][1] == "positives"]
+        self.limit, self.chosen = _limits([self.varied[name] for name in ends], counts)
 
     def _rows(self, experiment: Experiment) -> int:
         now = getattr(experiment.training.encoder, "embed_dim", 0)
@@ -135,16 +136,12 @@ def _spread(experiment: Experiment, half: str, columns: Any, paths: Any, counts:
     return nouns.cast(whole, experiment.precision)
 
 
-def _limits(
-    experiment: Experiment, varied: dict[str, np.ndarray], counts: tuple[int, int]
-) -> tuple[np.ndarray, np.ndarray]:
+def _limits(varied: list[np.ndarray], counts: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Which limit is every trajectory's, and a trajectory for every limit of a problem [b, u].
 
     Limits depend on a few numbers alone: there is one for each combination that occurs.
     """
-    keys = [np.zeros(counts)]
-    keys += [np.asarray(varied[name], float) for name in _LIMITS if name in varied]
-    table = np.stack(keys)
+    table = np.stack([np.zeros(counts), *(np.asarray(one, float) for one in varied)])
     limit, chosen, widest = np.zeros(counts, np.int32), [], 1
     for i in range(counts[0]):
         _, first, place = np.unique(table[:, i], axis=1, return_index=True, return_inverse=True)

@@ -1,5 +1,6 @@
 """What theory predicts, from the moments of the data and the numbers of the training."""
 
+from cldyn.theory.growth import early_growth, learning_step
 from cldyn.theory.limits import (
     agreements,
     augmentation_accuracy,
@@ -10,14 +11,7 @@ from cldyn.theory.limits import (
     population_norms,
 )
 from cldyn.theory.minimizers import balanced_layers, frame_minimizer, minimizer, unseen
-from cldyn.theory.phases import (
-    early_growth,
-    escape_time,
-    learning_step,
-    one_mode,
-    peak_bound,
-    unlearning_rate,
-)
+from cldyn.theory.phases import escape_time, one_mode, peak_bound, unlearning_rate
 from cldyn.theory.step_size import (
     commuting_critical_learning_rate,
     critical_learning_rate,

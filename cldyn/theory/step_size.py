@@ -1,4 +1,4 @@
-"""What a step size does: the largest with which gradient descent can converge, and what noise it leaves."""
+"""What a step size does: the largest that can converge, and what noise it leaves."""
 
 from collections.abc import Callable
 
@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+from cldyn.theory.arguments import allow, allow_shapes
 from cldyn.theory.minimizers import minimizer
 
 _KRYLOV = 24  # products between restarts
@@ -19,21 +20,29 @@ def critical_learning_rate(
     *,
     rows: int | None = None,
 ) -> Array:
-    """The step size above which gradient descent cannot converge to the minimum-norm minimizer, below which it does locally.
+    """The step size above which gradient descent cannot converge to the minimum-norm minimizer.
+
+    Below it, it does locally.
 
         eta = 2/lambda_max(Hessian of L + weight_decay |W|^2 at the minimizer)
 
     Args:
-        second, positive: M, P [D, D]. embed_dim, weight_decay, rows: as in `minimizer`.
+        second: M [D, D].
+        positive: P [D, D].
+        embed_dim: p >= 1, may be traced.
+        weight_decay: >= 0.
+        rows: as in `minimizer`.
 
     Returns:
         Scalar, by Hessian-vector products.
 
     Raises:
-        ValueError: as `minimizer`.
+        ValueError: as `minimizer`, and numbers that make no sense, unless traced.
 
-    Source: linear stability of gradient descent at a minimum. From a small start it may need a smaller step.
+    Source: linear stability of gradient descent at a minimum. From a small start it may need a
+    smaller step.
     """
+    allow("numbers >= 0", weight_decay=weight_decay)
     w = minimizer(second, positive, embed_dim, weight_decay, rows=rows)
     second, positive = jnp.asarray(second), jnp.asarray(positive)
     return _critical(w, lambda u: u @ second, lambda u: u @ positive, embed_dim, weight_decay)
@@ -46,7 +55,24 @@ def frame_critical_learning_rate(
     embed_dim: int | Array,
     weight_decay: float | Array = 0.0,
 ) -> Array:
-    """`critical_learning_rate` at the minimizer w [rows, r] of a frame (second [r], factor [q, r])."""
+    """`critical_learning_rate` in a frame.
+
+    Args:
+        w: the minimizer [rows, r].
+        second: M [r], diagonal.
+        factor: C [q, r] with P = C^T C.
+        embed_dim: p >= 1, may be traced.
+        weight_decay: >= 0.
+
+    Returns:
+        Scalar.
+
+    Raises:
+        ValueError: numbers or shapes that make no sense, unless traced.
+    """
+    allow_shapes(w=(w, "pr"), second=(second, "r"), factor=(factor, "qr"))
+    allow("numbers >= 0", second=second, weight_decay=weight_decay)
+    allow("whole numbers >= 1", embed_dim=embed_dim)
     return _critical(
         w, lambda u: u * second, lambda u: (u @ factor.T) @ factor, embed_dim, weight_decay
     )
@@ -68,16 +94,16 @@ def _critical(
         curved = 4 * (cross @ weighted + cross.T @ weighted + inner @ by_second(u))
         return jnp.where(parameters, curved - 4 * by_positive(u) + 2 * weight_decay * u, 0)
 
-    first = jnp.where(
-        parameters, jax.random.normal(jax.random.key(0), w.shape, jnp.float32).astype(w.dtype), 0
-    )
+    first = jax.random.normal(jax.random.key(0), w.shape, jnp.float32).astype(w.dtype)
+    first = jnp.where(parameters, first, 0)
     return 2 / _largest_eigenvalue(hessian, first)
 
 
 def _largest_eigenvalue(product: Callable[[Array], Array], first: Array) -> Array:
-    """Of a symmetric map, by the Lanczos method (Golub and Van Loan), restarted from its best vector while that gains.
+    """Of a symmetric map, by the Lanczos method, restarted from its best vector while that gains.
 
-    Power iteration agrees, but needs thousands of products where the largest eigenvalues nearly tie.
+    Golub and Van Loan. Power iteration agrees, but needs thousands of products where the largest
+    eigenvalues nearly tie.
     """
     size = min(_KRYLOV, first.size)
     tiny = jnp.finfo(first.dtype).tiny
@@ -92,9 +118,8 @@ def _largest_eigenvalue(product: Callable[[Array], Array], first: Array) -> Arra
         length = jnp.linalg.norm(v)
         for _ in range(2):  # once leaves rounding errors, twice does not (Parlett 1998)
             v = v - basis.T @ (basis @ v)
-        return basis.at[j + 1].set(
-            jnp.where(jnp.linalg.norm(v) > 1e3 * jnp.finfo(v.dtype).eps * length, unit(v), 0)
-        ), table
+        new = jnp.linalg.norm(v) > 1e3 * jnp.finfo(v.dtype).eps * length
+        return basis.at[j + 1].set(jnp.where(new, unit(v), 0)), table
 
     def restart(state: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         v, before, _, turn = state
@@ -105,29 +130,40 @@ def _largest_eigenvalue(product: Callable[[Array], Array], first: Array) -> Arra
 
     def grows(state: tuple[Array, Array, Array, Array]) -> Array:
         _, value, before, turn = state
-        return (turn < 2) | (
-            (turn < 200) & (value - before > 16 * jnp.finfo(first.dtype).eps * jnp.abs(value))
-        )
+        gains = value - before > 16 * jnp.finfo(first.dtype).eps * jnp.abs(value)
+        return (turn < 2) | ((turn < 200) & gains)
 
     begin = (first.ravel(), jnp.zeros((), first.dtype), jnp.zeros((), first.dtype), jnp.int32(0))
     return lax.while_loop(grows, restart, begin)[1]
 
 
 def commuting_critical_learning_rate(
-    second: Array, shared: Array, embed_dim: int, weight_decay: float | Array = 0.0
+    second: Array, shared: Array, embed_dim: int | Array, weight_decay: float | Array = 0.0
 ) -> Array:
     """`critical_learning_rate` in closed form when M and P are diagonal in one basis.
 
-        lambda_max = max of 8 c_j, 4 (a_j m_k + a_k m_j) over learned j, k and of 4 m_k (a_j - a_k) over learned j, unlearned k
+        lambda_max = max of 8 c_j, 4 (a_j m_k + a_k m_j) over learned j, k
+        and of 4 m_k (a_j - a_k) over learned j, unlearned k
 
     Args:
-        second: eigenvalues m [D] > 0. shared: eigenvalues c of P [D], in the same order. embed_dim: p.
-        weight_decay: replaces c by c - weight_decay/2.
+        second: eigenvalues m [D] > 0.
+        shared: eigenvalues c of P [D] >= 0, in the same order.
+        embed_dim: p >= 1.
+        weight_decay: >= 0, replaces c by c - weight_decay/2.
 
     Returns:
-        Scalar. Source: derived here: the Hessian at the minimizer splits into 1 x 1 and 2 x 2 blocks. An output
-        dimension to spare adds 4 m_k (0 - a_k), which is never the largest.
+        Scalar.
+
+    Raises:
+        ValueError: numbers or shapes that make no sense, unless traced.
+
+    Source: derived here: the Hessian at the minimizer splits into 1 x 1 and 2 x 2 blocks. An output
+    dimension to spare adds 4 m_k (0 - a_k), which is never the largest.
     """
+    allow_shapes(second=(second, "D"), shared=(shared, "D"))
+    allow("numbers > 0", second=second)
+    allow("numbers >= 0", shared=shared, weight_decay=weight_decay)
+    allow("whole numbers >= 1", embed_dim=embed_dim)
     shared = shared - jnp.asarray(weight_decay) / 2
     agreement = shared / second
     rank = jnp.argsort(jnp.argsort(-agreement))
@@ -152,14 +188,24 @@ def stationary_excess(
         eta C/(4 (1 - mu)),   C = E|g_b|^2 at the minimizer
 
     Args:
-        noise: C, from `cldyn.gradient_noise`. learning_rate: eta. momentum: mu, heavy ball or Nesterov.
+        noise: C >= 0, from `cldyn.gradient_noise`.
+        learning_rate: eta > 0.
+        momentum: mu in [0, 1), heavy ball or Nesterov.
 
     Returns:
         Excess loss, up to terms of second order in eta.
 
-    Source: derived here. Near the minimizer w' = w - eta (H w + noise); the covariance S of w is stationary where H S + S H = eta cov + O(eta^2).
-    Its trace is 2 tr(H S) = eta C, and the excess loss is tr(H S)/2. Every direction counts alike: flat ones wander farther, and only
-    take longer to get there. A batch's loss is invariant under turns of the outputs like the whole, so those carry no noise. Momentum
-    adds up steps that last 1/(1 - mu) times longer. Of independent batches: those of an epoch share less noise.
+    Raises:
+        ValueError: numbers that make no sense, unless traced.
+
+    Source: derived here. Near the minimizer w' = w - eta (H w + noise); the covariance S of w is
+    stationary where H S + S H = eta cov + O(eta^2). Its trace is 2 tr(H S) = eta C, and the excess
+    loss is tr(H S)/2. Every direction counts alike: flat ones wander farther, and only take longer
+    to get there. A batch's loss is invariant under turns of the outputs like the whole, so those
+    carry no noise. Momentum adds up steps that last 1/(1 - mu) times longer. Of independent
+    batches: those of an epoch share less noise.
     """
+    allow("numbers >= 0", noise=noise)
+    allow("numbers > 0", learning_rate=learning_rate)
+    allow("numbers in [0, 1)", momentum=momentum)
     return jnp.asarray(learning_rate) * noise / (4 * (1 - jnp.asarray(momentum)))

@@ -111,11 +111,15 @@ def _growth(setting: Setting, supervised: bool) -> dict[str, Array]:
 
     def learned(direction: Array) -> tuple[Array, Array]:
         return theory.learning_step(
-            start.first, factor, direction, rate, weight_decay=decay, flow=flow
+            start.first, factor, direction, rate, weight_decay=decay, flow=flow, second=second
         )
 
     step, efold = jax.vmap(learned)(directions)
-    bound = theory.peak_bound(second, factor, directions[1]) if count > 1 and supervised else nan
+    bound = nan
+    if count > 1 and supervised:
+        bound = theory.peak_bound(
+            second, factor, directions[1], start=start.first, learning_rate=rate, flow=flow
+        )
     return {"learning_step": step, "efold": efold, "peak_bound": bound}
 
 
@@ -128,7 +132,8 @@ def bounds_peak(experiment: Experiment) -> bool:
     """Whether the bound of the peak is that of this kind of training at all."""
     training = experiment.training
     supervised = isinstance(training.positives, Supervised) and training.encoder.bias
-    return bool(supervised) and not training.batch.draws
+    known = hasattr(experiment.problem, "model")  # else the second direction is no subclass
+    return bool(supervised) and known and not training.batch.draws
 
 
 def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Prediction:
