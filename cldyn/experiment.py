@@ -140,6 +140,11 @@ def _check_together(problem: Any, training: Training) -> None:
     paired = positives.by_view or (problem.fresh and batch.draws and not new)
     allowed = "at least 2 where views of one example are positive pairs"
     require(problem.shape[1] >= 2 or not paired, "m", problem.shape[1], allowed)
+    noise = getattr(getattr(problem, "model", None), "noise", None)
+    if noise is not None and not problem.has_rows and by_moments(training):
+        known = hasattr(noise, "moments") and hasattr(noise, "about")
+        allowed = "a kind with exact moments, which fresh views of this encoder and loss need"
+        require(known, "noise", noise, allowed)
     if batch.draws:
         _check_batch(problem, batch, positives)
     else:

@@ -20,7 +20,7 @@ class Noise:
 
     Originals carry `originals(...)`, any pytree of leaves [n, ...], from which the noise of their
     views is made. `moments` and `about` are exact second moments, for populations and fresh views;
-    a kind without them is for stored views and for batches.
+    a kind without them is for stored views, and for batches where moments are not all there is.
     """
 
     def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:

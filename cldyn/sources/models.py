@@ -146,8 +146,8 @@ class FreshViews:
 
     def check(self) -> None:
         """Refuse numbers that do not fit each other."""
+        _check_model(self.model)
         data.check_sizes(self.n, self.m, self.balanced)
-        _check_moments(self.model)
 
 
 @noun
@@ -194,18 +194,12 @@ class Population:
         return NewUnits(batch_key(training.seed), self, jnp.zeros(0, drawn.directions.dtype))
 
     def check(self) -> None:
-        """Refuse a noise without moments."""
-        _check_moments(self.model)
+        """Refuse what is no model."""
+        _check_model(self.model)
 
 
 def _check_model(model: Any) -> None:
     require(isinstance(model, FeatureModel), "model", model, "a cldyn.FeatureModel")
-
-
-def _check_moments(model: Any) -> None:
-    _check_model(model)
-    known = all(hasattr(model.noise, name) for name in ("moments", "about"))
-    require(known, "noise", model.noise, "a kind with exact moments, for fresh views")
 
 
 SOURCES = {"stored": Stored, "fresh_views": FreshViews, "population": Population}

@@ -93,7 +93,10 @@ def _check_group(group: Any, allowed: Mapping[str, Any], seen: set[str]) -> None
 def _axis(experiment: Experiment, group: Group, allowed: Mapping[str, nouns.Path]) -> Axis:
     shared = experiment.training.batch.draws  # trajectories of a seed share their batches
     touches = any(allowed[name][0] == "problem" or (name == "seed" and shared) for name in group)
-    labels = {name: [_plain(value) for value in values] for name, values in group.items()}
+    labels = {
+        name: [_label(experiment, allowed[name], value) for value in values]
+        for name, values in group.items()
+    }
     values = {
         name: [_spread(experiment, allowed[name], value) for value in given]
         for name, given in labels.items()
@@ -108,6 +111,12 @@ def _axis(experiment: Experiment, group: Group, allowed: Mapping[str, nouns.Path
         else:
             check_training(changed.training, changed.precision)
     return axis
+
+
+def _label(experiment: Experiment, path: nouns.Path, value: Any) -> Any:
+    """A value as a plain one; infinity for None, where a number may be that."""
+    optional = nouns.takes_of(nouns.declared(experiment, path)[0]).optional
+    return math.inf if value is None and optional else _plain(value)
 
 
 def _plain(value: Any) -> Any:
