@@ -1,9 +1,12 @@
-"""Class collapse by full-batch gradient descent: cldyn beside PyTorch, numpy and plain JAX, on the same data and starts.
+"""Class collapse by full-batch gradient descent: cldyn beside PyTorch, numpy and plain JAX, on the
+same data and starts.
 
-Job: n = 100, m = 2, d = 1000, p = 3, bias, 16 problems x 16 learning rates, 1000 steps, 20 records of the gaps, float32.
-numpy and PyTorch, trajectory after trajectory, run the first two learning rates of the first problem. Peers average embeddings over a class and
-square their p x p moments, where a textbook implementation writes N x N pair weights. Gaps are compared before any time is believed.
-The steady state of cldyn is a warm sweep of ten times the steps and records less the one of the job, whose preparation is the same.
+Job: n = 100, m = 2, d = 1000, p = 3, bias, 16 problems x 16 learning rates, 1000 steps, 20 records
+of the gaps, float32. numpy and PyTorch, trajectory after trajectory, run the first two learning
+rates of the first problem. Peers average embeddings over a class and square their p x p moments,
+where a textbook implementation writes N x N pair weights. Gaps are compared before any time is
+believed. The steady state of cldyn is a warm sweep of ten times the steps and records less the one
+of the job, whose preparation is the same.
 """
 
 import argparse
@@ -25,7 +28,7 @@ DIRECTIONS = 2 * np.eye(2, 1001, dtype=np.float32)  # 2 phi_j v_j: gaps are exac
 
 
 def inputs():
-    """Rows [problems, 200, 1001] and W_0 [problems, 3, 1001]; in every class the rows are averaged with these weights [2, 200]."""
+    """Rows [problems, 200, 1001], W_0 [problems, 3, 1001], and weights that average a class."""
     rows, starts, weights = [], [], []
     for seed in range(PROBLEMS):
         views = cldyn.sample(jax.random.key(seed), cldyn.FeatureModel(), 100, 2)

@@ -18,7 +18,7 @@ def timed(call: Callable):
 
 
 def agree(name: str, found: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether a peer computes the same gaps; float32 runs that started alike differ by rounding, most while a feature takes off."""
+    """Whether a peer computes the same gaps, to float32 rounding, most while a feature takes off."""
     error = float(np.max(np.abs(found - expected) / (1e-3 + np.abs(expected))))
     print(f"{name}: largest relative difference of gaps {error:.1e}", file=sys.stderr)
     return error < 1e-2
@@ -35,7 +35,8 @@ def compare(
     """Print a table of trajectory-steps per second.
 
     Args:
-        ours: the job as a call, and the job with `longer` times the steps, whose preparation is the same: the difference is the steady state.
+        ours: the job as a call, and the job with `longer` times the steps, whose preparation is
+            the same: the difference is the steady state.
         trajectory_steps: of the job. peers: {name: (call, trajectory-steps)}.
     """
     whole, long = "cldyn, whole sweep with its preparation", "ten times the steps"
@@ -54,21 +55,25 @@ def compare(
         job - trajectory_steps / speed for job, speed in zip(seconds[whole], steady, strict=True)
     ]
     print(
-        f"\n{title}\n{jax.devices()[0].device_kind}, {os.cpu_count()} cores, jax {jax.__version__}, {rounds} rounds: median (least-most)\n"
+        f"\n{title}\n{jax.devices()[0].device_kind}, {os.cpu_count()} cores, jax {jax.__version__},"
+        f" {rounds} rounds: median (least-most)\n"
     )
     print(
-        "| peer | trajectory-steps/s | steady cldyn is faster by | preparation, s | compilation, s |"
+        "| peer | trajectory-steps/s | steady cldyn is faster by | preparation, s |"
+        " compilation, s |"
     )
     print("|---|---|---|---|---|")
     print(
-        f"| cldyn, steady state with records | {spread(steady, ',.0f')} | 1 | {spread(ready, '.2f')} | |"
+        f"| cldyn, steady state with records | {spread(steady, ',.0f')} | 1 |"
+        f" {spread(ready, '.2f')} | |"
     )
     for name, taken in seconds.items():
         speed = [ran[name] / second for second in taken]
         ratio = [ours / theirs for ours, theirs in zip(steady, speed, strict=True)]
         compilation = f"{firsts[name] - min(taken):.2f}" if "JAX" in name or name == whole else ""
         print(
-            f"| {name} | {spread(speed, ',.0f')} | {spread(ratio, '.1f')} | {'included' if name == whole else ''} | {compilation} |"
+            f"| {name} | {spread(speed, ',.0f')} | {spread(ratio, '.1f')} |"
+            f" {'included' if name == whole else ''} | {compilation} |"
         )
 
 

@@ -1,9 +1,11 @@
 """Class collapse by SGD: cldyn beside PyTorch, numpy and plain JAX.
 
-S1: n = 100, m = 2, d = 1000, p = 3, bias, 16 problems x 16 learning rates, 1000 steps on batches of 32 of the 200 stored rows, 20 records
-of the gaps, float32. S2: the same with 32 fresh examples, of one view with noise of their own, in every step. All weigh pairs alike, without
-bias. PyTorch and numpy, trajectory after trajectory, run two learning rates of the first problem; plain JAX shares a batch among learning rates, as cldyn
-does. First the peers train on the very batches that cldyn draws and their gaps are compared; in the timed rounds everyone draws its own.
+S1: n = 100, m = 2, d = 1000, p = 3, bias, 16 problems x 16 learning rates, 1000 steps on batches of
+32 of the 200 stored rows, 20 records of the gaps, float32. S2: the same with 32 fresh examples, of
+one view with noise of their own, in every step. All weigh pairs alike, without bias. PyTorch and
+numpy, trajectory after trajectory, run two learning rates of the first problem; plain JAX shares a
+batch among learning rates, as cldyn does. First the peers train on the very batches that cldyn
+draws and their gaps are compared; in the timed rounds everyone draws its own.
 """
 
 import argparse
@@ -127,7 +129,10 @@ def by_torch(job, rows, label, start, given, rates):
 
 @partial(jax.jit, static_argnames=("stored", "mine"))
 def by_jax(x, label, starts, given, rates, keys, stored, mine):
-    """jit(vmap(vmap(scan(grad)))) as a good user would write it. mine: draw batches, or take the given ones [problems, steps, ...]."""
+    """jit(vmap(vmap(scan(grad)))) as a good user would write it.
+
+    mine: draw batches, or take the given ones [problems, steps, ...].
+    """
     pairs = PAIRS[STORED if stored else FRESH]
 
     def trajectory(x, label, start, given, key, rate):
@@ -192,7 +197,8 @@ def bench(title, job, rounds):
     nothing = (np.zeros((PROBLEMS, 1, 1, 1), np.float32), np.zeros((PROBLEMS, 1, 1), np.float32))
     calls = {
         "plain JAX, jit(vmap(vmap(scan(grad))))": (
-            lambda: by_jax(rows, label, starts, nothing, RATES, keys, job is STORED, True), PROBLEMS * RATES.size * STEPS,
+            lambda: by_jax(rows, label, starts, nothing, RATES, keys, job is STORED, True),
+            PROBLEMS * RATES.size * STEPS,
         ),
         "numpy by hand": (lambda: by_numpy(job, *one, None, RATES[:2]), 2 * STEPS),
     }  # fmt: skip

@@ -265,15 +265,15 @@ def test_minimizer_of_moments_without_full_rank_is_that_of_the_frame(seed, p, de
     assert np.abs(dense @ outside).max() < 1e-8
 
 
-def test_minimizer_and_critical_rate_map_over_dimensions_and_decays():
-    given = random_moments(7)
-    dims, decays = jnp.array([2, 7]), jnp.array([0.0, 0.1])
+def test_minimizer_and_critical_rate_map_over_moments_dimensions_and_decays():
+    cases = [(*random_moments(7), 2, 0.0), (*random_moments(8), 7, 0.1)]
+    stacked = [jnp.array(part) for part in zip(*cases, strict=True)]
     functions = theory.minimizer, theory.critical_learning_rate
     many, rates = (
-        jax.vmap(lambda p, decay, f=f: f(*given, p, decay, rows=8))(dims, decays) for f in functions
+        jax.jit(jax.vmap(lambda *one, f=f: f(*one, rows=8)))(*stacked) for f in functions
     )
-    for w, rate, p, decay in zip(many, rates, dims, decays, strict=True):
-        one, alone = (f(*given, int(p), decay) for f in functions)
+    for w, rate, case in zip(many, rates, cases, strict=True):
+        one, alone = (f(*case) for f in functions)  # of p rows
         np.testing.assert_allclose(w.T @ w, one.T @ one, atol=1e-12)
-        assert np.all(w[int(p) :] == 0)
+        assert one.shape[0] == case[2] and np.all(w[case[2] :] == 0)
         assert rate == pytest.approx(float(alone), rel=1e-6)

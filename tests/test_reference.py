@@ -1,5 +1,4 @@
-"""Numbers of small runs made before the redesign (commit 6fed427), which is to change none of them.
-"""
+"""Numbers of small runs made before the redesign (commit 6fed427), which changes none of them."""
 
 import json
 from pathlib import Path

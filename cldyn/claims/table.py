@@ -40,7 +40,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Study:
-    """What a claim produced: its table, its trajectories by group ("": the main ones), its figure."""
+    """What a claim produced: its table, trajectories by group ("": the main ones), its figure."""
 
     rows: list[Row]
     trajectories: dict[str, xr.Dataset]

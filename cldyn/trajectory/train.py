@@ -115,6 +115,10 @@ def ready(experiment: Experiment) -> tuple[Any, Any]:
     )
 
 
+def _shapes(state: dynamics.State) -> Any:
+    return jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), state)
+
+
 def run(
     experiment: Experiment,
     record_at: Sequence[int],
@@ -155,6 +159,10 @@ def run(
         allowed = f"steps from {int(state.step)} on, where the state stands"
         require(steps[0] >= int(state.step), "record_at", record_at, allowed)
     with numerics(experiment.precision):
+        if state is not None:
+            of_start = partial(_run, *ready(experiment), steps, plan, None)
+            same = _shapes(state) == _shapes(jax.eval_shape(of_start)[1])
+            require(same, "state", type(state).__name__, "that of a run of the same experiment")
         done = _run(*ready(experiment), steps, plan, state)
         records, state, last, rate = jax.device_get(done)
     return Run(records, int(state.finite_steps), last, float(rate), state)
