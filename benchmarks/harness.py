@@ -18,7 +18,7 @@ def timed(call: Callable):
 
 
 def agree(name: str, found: np.ndarray, expected: np.ndarray) -> bool:
-    """Whether a peer computes the same gaps, to float32 rounding, most while a feature takes off."""
+    """Whether a peer computes the same gaps, to float32 rounding while a feature takes off."""
     error = float(np.max(np.abs(found - expected) / (1e-3 + np.abs(expected))))
     print(f"{name}: largest relative difference of gaps {error:.1e}", file=sys.stderr)
     return error < 1e-2

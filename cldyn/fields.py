@@ -140,5 +140,19 @@ def array(says: str, codes: bool = False, optional: bool = False) -> Any:
 
 
 def static(default: Any, says: str = "") -> Any:
-    """Anything hashable that fixes a structure."""
+    """Anything hashable that fixes a structure.
+
+    Args:
+        default: its default.
+        says: what it is.
+
+    Returns:
+        A field of a noun.
+
+    Example:
+        >>> import cldyn
+        >>> @cldyn.noun
+        ... class Wide:
+        ...     width: int = cldyn.static(64)
+    """
     return _declared(default, says, Takes("other"), True)

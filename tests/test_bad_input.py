@@ -51,6 +51,8 @@ from cldyn import (
 )
 from cldyn.experiment import NAMES
 
+pytestmark = pytest.mark.quick
+
 NAN, INF = math.nan, math.inf
 KEY = jax.random.key(0)
 TWO = {"irrelevant_strength": (1.0, 2.0)}

@@ -8,6 +8,8 @@ from oracles import with_one
 
 from cldyn import DeepLinear, Linear, Mlp, encoders
 
+pytestmark = pytest.mark.quick
+
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_linear_encoder_is_a_matrix_and_an_offset(bias):

@@ -7,6 +7,8 @@ import pytest
 
 import cldyn
 
+pytestmark = pytest.mark.quick
+
 ROOT = Path(cldyn.__file__).parent
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 BELOW = {
@@ -28,7 +30,7 @@ BELOW = {
     "sources": {"checks", "fields", "nouns", "data", "losses", "moments"},
 }
 BELOW["experiment"] = {*BELOW["sources"], "sources", "encoders", "optimizers", "batches"}
-BELOW["theory"] = {"checks", "data", "encoders", "losses", "moments", "linalg"}
+BELOW["theory"] = {"checks", "nouns", "data", "encoders", "losses", "moments", "linalg"}
 BELOW["trajectory"] = {
     *BELOW["experiment"], "experiment", "theory", "measures", "dynamics", "linalg",
 }  # fmt: skip

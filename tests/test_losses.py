@@ -25,6 +25,8 @@ from cldyn.losses import (
     spectral_in_frame,
 )
 
+pytestmark = pytest.mark.quick
+
 SEEDS = st.integers(0, 2**31 - 1)
 KINDS = st.sampled_from(POSITIVES)
 LABEL = np.array([0, 2, 2, 0, 2, 1])

@@ -19,6 +19,8 @@ from cldyn.losses import LOSSES, POSITIVES
 from cldyn.optimizers import OPTIMIZERS, SCHEDULES
 from cldyn.sources import SOURCES
 
+pytestmark = pytest.mark.quick
+
 EVERY = (
     *SOURCES.values(),
     *data.NOISES.values(),

@@ -37,6 +37,7 @@ from cldyn import (
 from cldyn.optimizers import OPTIMIZERS
 from cldyn.sweeps import execute
 from cldyn.trajectory import Setting, plan_of, prepare, settle, train, with_step
+from cldyn.trajectory.train import ready
 
 MODEL = FeatureModel(
     d=40,
@@ -74,7 +75,7 @@ def both_ways(experiment):
     """The last W, trained in the frame and on inputs as they are."""
     plan = plan_of(experiment, ())
     ways = (replace(plan, in_frame=here) for here in (True, False))
-    return [np.asarray(last(experiment.problem, experiment.training, way)) for way in ways]
+    return [np.asarray(last(*ready(experiment), way)) for way in ways]
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -17,6 +17,8 @@ from oracles import info_nce, pair_weights, stored_views
 import cldyn
 from cldyn import Experiment, FeatureModel, Stored, Training
 
+pytestmark = pytest.mark.quick
+
 
 class Net(nn.Module):
     width: int

@@ -3,6 +3,8 @@ import pytest
 
 from cldyn import phases
 
+pytestmark = pytest.mark.quick
+
 STEPS = np.arange(0.0, 401.0)
 UP, DOWN, PEAK, TOP = 0.25, 0.07, 40, 0.8
 

@@ -10,6 +10,8 @@ from cldyn.fields import number
 from cldyn.nouns import takes_of
 from cldyn.words import asked, listing, value_of, word_of
 
+pytestmark = pytest.mark.quick
+
 KINDS = words._kinds()
 FIELDS = [
     pytest.param(title, name, field, id=f"{title}.{name}")

@@ -4,13 +4,13 @@ import numpy as np
 import xarray as xr
 
 from cldyn import nouns, plots
-from cldyn.claims.settings import seeds as axis_of_seeds
 from cldyn.claims.table import Row, Study, Subject, found, spread
 from cldyn.experiment import Experiment, by_moments
 from cldyn.phases import phases
 from cldyn.sweeps import Group, forecast, sweep
 
 RECORDS = 200
+_SEEDS = ("seed", "data_seed")
 
 
 def study(experiment: Experiment, steps: int, seeds: int) -> Study:
@@ -19,14 +19,16 @@ def study(experiment: Experiment, steps: int, seeds: int) -> Study:
     Args:
         experiment: a setting of any kind.
         steps: to train.
-        seeds: how many, from 0 on.
+        seeds: how many, from those of the experiment on.
 
     Returns:
         Study, with predictions where there is a theory: a linear encoder and the spectral loss.
     """
-    allowed = nouns.numbers_of(experiment)
-    axis = {name: each for name, each in axis_of_seeds(seeds).items() if name in allowed}
-    axes: list[Group] = [axis]
+    places = nouns.numbers_of(experiment)
+    starts = {
+        name: nouns.declared(experiment, places[name])[1] for name in _SEEDS if name in places
+    }
+    axes: list[Group] = [{name: range(one, one + seeds) for name, one in starts.items()}]
     at = np.unique(np.linspace(0, steps, RECORDS + 1).astype(int)).tolist()
     measured = sweep(experiment, axes, at)
     predicts = by_moments(experiment.training)
@@ -67,7 +69,9 @@ def _feature(name: str, measured: xr.Dataset, known: xr.Dataset | None) -> list[
         ),
         found(Subject("", f"{name}: |W v|", "largest"), _told(timed.peak), bound and f"<= {bound}"),
         found(
-            Subject("", f"{name}: |W v|", f"at step {last}, predicted: limit"),
+            Subject(
+                "", f"{name}: |W v|", f"at step {last}" + (", predicted: limit" if limit else "")
+            ),
             _told(curves[:, -1]),
             limit,
         ),
@@ -79,5 +83,5 @@ def _told(values: xr.DataArray | np.ndarray) -> str:
     values = np.ravel(np.asarray(values, float))
     there = np.isfinite(values)
     if not there.any():
-        return ""
+        return "never" if np.isinf(values).any() else ""
     return spread(values[there]) + ("" if there.all() else f", {there.sum()} of {there.size} seeds")

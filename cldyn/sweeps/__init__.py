@@ -10,7 +10,7 @@ from cldyn.checks import record_steps
 from cldyn.experiment import Experiment, numerics
 from cldyn.sweeps.blocks import Blocks, shape_of
 from cldyn.sweeps.dataset import dataset_of
-from cldyn.sweeps.execute import cores, execute, forecast_work, training_work
+from cldyn.sweeps.execute import cores, forecast_work, run_blocks, training_work
 from cldyn.sweeps.grid import Group, grid_of
 from cldyn.trajectory import Measures, bounds_peak, forecast_plan, plan_of, without_batches
 
@@ -59,7 +59,7 @@ def sweep(
     shape = shape_of(experiment, blocks.counts, plan, blocks.rows)
     with numerics(experiment.precision):
         work = training_work(plan, steps)
-        records = execute(blocks, shape, plan, work, threads=cores(), progress=progress)
+        records = run_blocks(blocks, shape, plan, work, threads=cores(), progress=progress)
     return dataset_of(experiment, grid, plan, records, steps)
 
 
@@ -96,5 +96,5 @@ def forecast(
     shape = shape_of(experiment, blocks.counts, plan, blocks.rows)
     with numerics(experiment.precision):
         work = forecast_work(plan, bounds_peak(experiment))
-        records = execute(blocks, shape, plan, work, threads=1, progress=progress)
+        records = run_blocks(blocks, shape, plan, work, threads=1, progress=progress)
     return dataset_of(experiment, grid, plan, records, None)

@@ -90,7 +90,7 @@ def forecast_work(plan: Plan, supervised: bool) -> Work:
     )
 
 
-def execute(
+def run_blocks(
     blocks: Blocks, shape: Shape, plan: Plan, work: Work, *, threads: int, progress: bool
 ) -> Records:
     """Records of all trajectories [problems, trajectories, ...].

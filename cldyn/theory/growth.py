@@ -175,8 +175,7 @@ def learning_step(
         return modes.along @ (powers * overlap) + modes.rest(step) @ direction
 
     first, reached = _crossing(bounded, modes.growth[0], size)
-    powers = jnp.minimum(modes.powers(first), over(most, length))
-    carrier = jnp.argmax(length * jnp.abs(overlap) * powers)
+    carrier = jnp.argmax(jnp.abs(overlap) * jnp.minimum(length * modes.powers(first), most))
     growth = modes.growth[carrier]
     faster = modes.growth > growth + 1e3 * jnp.finfo(growth.dtype).eps * modes.growth[0]
     full = faster & (length * modes.powers(first) > _FILLED * most)
@@ -188,15 +187,15 @@ def learning_step(
         return grown - filled.inside(grown)
 
     step, _ = _crossing(free, growth, size)
-    never = ~reached & (jnp.linalg.norm(start @ direction) < size)
+    begin = jnp.linalg.norm(start @ direction)
+    never = ~reached & (begin < size)
     if second is None:
         return jnp.where(never, jnp.inf, step), 1 / growth
     touch = jnp.abs(overlap) + jnp.abs(modes.vectors @ (second * direction)) / second.max()
     never &= ~(most @ touch > 1e-3 * size)
     stable = flow | (4 * learning_rate * second.max() <= 1 + 1e-5)
     holds = _holds(modes, filled, carrier, direction, second, step, size, learning_rate)
-    holds &= jnp.linalg.norm(start @ direction) <= _SMALL * size
-    holds &= stable | ~full.any()
+    holds &= (begin <= _SMALL * size) & (stable | ~full.any())
     step = jnp.where(never & stable, jnp.inf, jnp.where(holds, step, jnp.nan))
     return step, jnp.where(jnp.isnan(step), jnp.nan, 1 / growth)
 
