@@ -55,7 +55,7 @@ def _kind(value: Any) -> str:
     return np.asarray(value).dtype.kind
 
 
-def record_steps(record_at: Sequence[int]) -> np.ndarray:
+def record_steps(record_at: Sequence[int] | np.ndarray) -> np.ndarray:
     """Record steps as int32 [t]."""
     try:
         steps = np.asarray(record_at)

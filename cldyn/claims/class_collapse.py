@@ -214,7 +214,7 @@ def _no_bias() -> tuple[list[Row], xr.Dataset]:
 
 def _no_mean() -> tuple[list[Row], xr.Dataset]:
     """Without its mean nothing carries the subclass."""
-    axes = [seeds(FEW_SEEDS), {"learning_rate": RATES}]  # as the main sweep, which is compiled
+    axes: list[Group] = [seeds(FEW_SEEDS), {"learning_rate": RATES}]  # compiled by the main sweep
     dataset = sweep(COLLAPSE.replace(subclass_mean=0.0), axes, EARLY)
     peak = dataset.feature_norms.max("step")
     subclass, of_class = peak.sel(feature="subclass"), peak.sel(feature="class")

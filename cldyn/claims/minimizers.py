@@ -93,8 +93,10 @@ def family(problem: Stored, data_seeds: Sequence[int]) -> xr.Dataset:
 @jax.jit
 def _members(problem: Stored, data_seeds: Array, sizes: Array) -> dict[str, Array]:
     def one(seed: Array) -> dict[str, Array]:
-        drawn = replace(problem, data_seed=seed).draw(sizes.dtype, test=False)
-        train, frame = drawn.train(), moments.frame(drawn.x, drawn.member)
+        seeded: Any = {"data_seed": seed}
+        drawn = replace(problem, **seeded).draw(sizes.dtype, test=False)
+        train: Any = drawn.train()
+        frame = moments.frame(drawn.x, drawn.member)
         least = theory.frame_minimizer(frame.second, frame.class_factor, 3, decays=False)
         least = least @ frame.basis.T
         subclass = jnp.eye(least.shape[1])[1]

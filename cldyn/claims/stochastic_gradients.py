@@ -28,7 +28,7 @@ from cldyn.losses import Unsupervised
 from cldyn.optimizers import Gd, InverseTime, Momentum
 from cldyn.phases import Phases, phases
 from cldyn.sources import Stored
-from cldyn.sweeps import forecast, sweep
+from cldyn.sweeps import Group, forecast, sweep
 from cldyn.trajectory import gradient_noise
 
 # A small run changes SEEDS, FEW_SEEDS, the TIMES, LAST, DRAWS, HOVER_TIME and COOLED.
@@ -84,11 +84,11 @@ def found_arms(
     ]
 
 
-def _ends(arm: xr.Dataset) -> str | dict[str, str]:
+def _ends(arm: xr.Dataset) -> dict[str, str]:
     """The last |W v_j| of the trajectories that stayed finite."""
     finite = arm.finite.values.astype(bool)
     if not finite.any():
-        return "all diverged"
+        return {"diverged": "all"}
     last = arm.feature_norms.isel(time=-1, seed=finite)
     told = {name: spread(last.sel(feature=name)) for name in last.feature.values.tolist()}
     return told if finite.all() else told | {"diverged": f"{(~finite).sum()} of {finite.size}"}
@@ -270,7 +270,7 @@ def _near_critical() -> tuple[list[Row], xr.Dataset]:
     base = COLLAPSE.replace(embed_dim=2, learning_rate_unit="critical")
     last, rows, parts = 4000, [], []
     for size in (8, 32):
-        axes = [seeds(FEW_SEEDS), {"learning_rate": FRACTIONS}]
+        axes: list[Group] = [seeds(FEW_SEEDS), {"learning_rate": FRACTIONS}]
         arm = base.replace(batch=Epochs(size))
         part = sweep(arm, axes, [0, last], measure=["feature_norms"]).isel(step=-1)
         finite = (part.finite_steps == last).sum("seed").values

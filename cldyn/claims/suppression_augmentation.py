@@ -105,7 +105,7 @@ def curves() -> xr.Dataset:
     )
 
 
-def _numbers(keep: np.ndarray) -> tuple:
+def _numbers(keep: np.ndarray) -> tuple[float, float, np.ndarray, int, int]:
     """Arguments of the theory in the reference setting."""
     problem = REFERENCE.problem
     model = problem.model

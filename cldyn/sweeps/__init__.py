@@ -4,6 +4,7 @@ they record becomes one dataset.
 
 from collections.abc import Sequence
 
+import numpy as np
 import xarray as xr
 
 from cldyn.checks import record_steps
@@ -20,7 +21,7 @@ __all__ = ["Group", "forecast", "sweep"]
 def sweep(
     experiment: Experiment,
     axes: Sequence[Group],
-    record_at: Sequence[int],
+    record_at: Sequence[int] | np.ndarray,
     *,
     measure: Measures = None,
     progress: bool = True,

@@ -11,7 +11,7 @@ from cldyn import nouns
 from cldyn.checks import require
 from cldyn.experiment import Experiment, check, check_training
 
-Group = Mapping[str, Sequence[Any]]
+Group = Mapping[str, Any]
 
 
 @dataclass(frozen=True)

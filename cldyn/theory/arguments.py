@@ -5,10 +5,13 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import Array
 
 from cldyn import nouns
 from cldyn.checks import require
 from cldyn.data import FeatureModel
+
+Number = float | Array | np.ndarray  # that a closed form takes, traced or not
 
 _RULES: dict[str, Callable[[np.ndarray], Any]] = {
     "numbers": np.isfinite,

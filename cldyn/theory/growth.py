@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 from cldyn.linalg import over
-from cldyn.theory.arguments import allow, allow_shapes
+from cldyn.theory.arguments import Number, allow, allow_shapes
 
 # Limits of the conditions below. A prediction is NaN beyond one of them; the docstrings say why.
 _FILLED = 0.5  # share of its limit from which a mode counts as filling its outputs
@@ -50,9 +50,9 @@ class _Modes(NamedTuple):
 def early_growth(
     start: Array,
     factor: Array,
-    learning_rate: float | Array,
+    learning_rate: Number,
     steps: Array,
-    weight_decay: float | Array = 0.0,
+    weight_decay: Number = 0.0,
     *,
     flow: bool | Array = False,
 ) -> Array:
@@ -90,8 +90,8 @@ def early_growth(
 def _modes(
     start: Array,
     factor: Array,
-    learning_rate: float | Array,
-    decay: float | Array,
+    learning_rate: Number,
+    decay: Number,
     flow: bool | Array,
 ) -> _Modes:
     _, values, vectors = jnp.linalg.svd(factor, full_matrices=False)
@@ -108,10 +108,10 @@ def learning_step(
     start: Array,
     factor: Array,
     direction: Array,
-    learning_rate: float | Array,
-    size: float | Array = 0.1,
+    learning_rate: Number,
+    size: Number = 0.1,
     *,
-    weight_decay: float | Array = 0.0,
+    weight_decay: Number = 0.0,
     flow: bool | Array = False,
     second: Array | None = None,
 ) -> tuple[Array, Array]:
@@ -224,8 +224,8 @@ def _holds(
     direction: Array,
     second: Array,
     step: Array,
-    size: float | Array,
-    learning_rate: float | Array,
+    size: Number,
+    learning_rate: Number,
 ) -> Array:
     """Conditions 1 to 4 and 7 of `learning_step`."""
     full, most = filled.full, filled.most
@@ -264,9 +264,7 @@ def _taken(y: Array, overlap: Array, modes: _Modes, direction: Array, second: Ar
     return (lost + jnp.linalg.norm(back @ rest)) / jnp.linalg.norm(y @ direction)
 
 
-def _crossing(
-    curve: Callable[[Array], Array], growth: Array, size: float | Array
-) -> tuple[Array, Array]:
+def _crossing(curve: Callable[[Array], Array], growth: Array, size: Number) -> tuple[Array, Array]:
     """Step at which the norm of a curve passes a size, by bisection, and whether it does.
 
     Args:

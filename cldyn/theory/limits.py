@@ -9,7 +9,7 @@ from jax import Array
 from cldyn.checks import require
 from cldyn.data import FeatureModel, Gaussian
 from cldyn.losses import Unsupervised, mix
-from cldyn.theory.arguments import allow, allow_model, allow_positives, allow_zero
+from cldyn.theory.arguments import Number, allow, allow_model, allow_positives, allow_zero
 
 _TIE = 1e-8
 
@@ -43,7 +43,7 @@ def agreements(model: FeatureModel, positives: Any) -> tuple[Array, Array]:
 
 
 def population_norms(
-    model: FeatureModel, positives: Any, embed_dim: int | Array, *, bias: bool = True
+    model: FeatureModel, positives: Any, embed_dim: Number, *, bias: bool = True
 ) -> Array:
     """|W v_j| of the minimum-norm minimizer of the population.
 
@@ -124,7 +124,7 @@ def _allow_means(model: FeatureModel, bias: bool) -> None:
 _OWNERS = ("class", "subclass", "irrelevant")
 
 
-def collapsed_norm(model: FeatureModel, n: int | Array, m: int | Array) -> Array:
+def collapsed_norm(model: FeatureModel, n: Number, m: Number) -> Array:
     """|W v_2| that a sample leaves in the minimum-norm minimizer of "scl", with a bias.
 
         |W v_2| = s |mu_2|/(phi_2^2 + s (1 + mu_2^2 + phi_2^2) + s^2)
@@ -170,11 +170,11 @@ def collapsed_norm(model: FeatureModel, n: int | Array, m: int | Array) -> Array
 
 
 def augmentation_norm(
-    strength: float | Array,
-    noise: float | Array,
-    noise_keep: float | Array,
-    n: int | Array,
-    m: int | Array,
+    strength: Number,
+    noise: Number,
+    noise_keep: Number,
+    n: Number,
+    m: Number,
 ) -> Array:
     """phi |W v| of a feature that all views keep, on a sample of orthogonal noise vectors, p >= n.
 
@@ -201,17 +201,17 @@ def augmentation_norm(
     allow("numbers >= 0", strength=strength, noise=noise)
     allow("numbers in [0, 1]", noise_keep=noise_keep)
     allow("whole numbers >= 1", n=n, m=m)
-    signal = n * m * jnp.asarray(strength) ** 2
+    signal = jnp.asarray(n * m) * jnp.asarray(strength) ** 2
     return signal / (jnp.asarray(noise) ** 2 * (1 + (m - 1) * jnp.asarray(noise_keep)) + signal)
 
 
 def augmentation_accuracy(
-    strength: float | Array,
-    noise: float | Array,
-    noise_keep: float | Array,
-    n: int | Array,
-    m: int | Array,
-    d: int | Array,
+    strength: Number,
+    noise: Number,
+    noise_keep: Number,
+    n: Number,
+    m: Number,
+    d: Number,
 ) -> Array:
     """Accuracy of a linear probe for that feature on fresh data.
 
@@ -243,7 +243,7 @@ def augmentation_accuracy(
     return jax.scipy.stats.norm.cdf(distance)
 
 
-def left_behind(start: float | Array, strength: float | Array, rival: float | Array) -> Array:
+def left_behind(start: Number, strength: Number, rival: Number) -> Array:
     """Order of |W v| of a feature that rivals crowd out of a full embedding, from a small start.
 
         |W_1 v| ~ start^(1 - phi^2/phi_k^2)

@@ -10,6 +10,7 @@ from jax import Array
 from jax.scipy.linalg import solve_triangular
 
 from cldyn.checks import is_whole, refuse, require
+from cldyn.theory.arguments import Number
 
 _TIE = 1e-8
 
@@ -17,8 +18,8 @@ _TIE = 1e-8
 def minimizer(
     second: Array,
     positive: Array,
-    embed_dim: int | Array,
-    weight_decay: float | Array = 0.0,
+    embed_dim: Number,
+    weight_decay: Number = 0.0,
     *,
     rows: int | None = None,
 ) -> Array:
@@ -81,8 +82,8 @@ def unseen(basis: Array, second: Array, direction: Array) -> Array:
 def frame_minimizer(
     second: Array,
     factor: Array,
-    embed_dim: int | Array,
-    weight_decay: float | Array = 0.0,
+    embed_dim: Number,
+    weight_decay: Number = 0.0,
     *,
     rows: int | None = None,
     decays: bool = True,
@@ -137,7 +138,7 @@ def balanced_layers(w: Array, depth: int) -> tuple[Array, Array]:
     return root[:, None] * right, jnp.concatenate([between, (left * root)[None]])
 
 
-def _static_rows(embed_dim: int | Array, rows: int | None) -> int:
+def _static_rows(embed_dim: Number, rows: int | None) -> int:
     """Rows of a result, which a traced embed_dim cannot tell."""
     if isinstance(embed_dim, jax.core.Tracer):
         if rows is None:
@@ -162,7 +163,7 @@ def _inverse_root(second: Array) -> Array:
     return jnp.where(second > 0, 1 / jnp.sqrt(jnp.where(second > 0, second, 1)), 0)
 
 
-def _agreeing(second: Array, positive: Array, weight_decay: float | Array) -> tuple[Array, Array]:
+def _agreeing(second: Array, positive: Array, weight_decay: Number) -> tuple[Array, Array]:
     """Agreements a [k], descending, and their rows u [k, r], for M = diag(second).
 
         (P - weight_decay/2 I) u = a M u,   u^T M u = 1
@@ -186,7 +187,7 @@ def _agreeing(second: Array, positive: Array, weight_decay: float | Array) -> tu
     return agreement[::-1], (units / jnp.where(length > 0, length, 1))[::-1]
 
 
-def _top(agreement: Array, units: Array, embed_dim: int | Array, rows: int) -> Array:
+def _top(agreement: Array, units: Array, embed_dim: Number, rows: int) -> Array:
     """Rows sqrt(a) u of the chosen eigenpairs.
 
     agreement: [k], descending. units: u [k, r], orthonormal under M.

@@ -8,7 +8,7 @@ from jax import Array
 
 from cldyn.data import FeatureModel
 from cldyn.linalg import over
-from cldyn.theory.arguments import allow, allow_model, allow_shapes, allow_zero
+from cldyn.theory.arguments import Number, allow, allow_model, allow_shapes, allow_zero
 
 # Limits of the conditions below. A prediction is NaN beyond one of them; the docstrings say why.
 _SHARED = 0.05  # of the bound, that other modes may add to a peak
@@ -22,7 +22,7 @@ def peak_bound(
     direction: Array,
     *,
     start: Array | None = None,
-    learning_rate: float | Array | None = None,
+    learning_rate: Number | None = None,
     flow: bool | Array = False,
 ) -> Array:
     """Upper bound on |W v| at all times, where one mode of P alone carries v.
@@ -139,7 +139,7 @@ def _slowest(matrix: Array) -> Array:
     return jnp.min(jnp.where(takes_part, values, jnp.inf))
 
 
-def escape_time(start: float | Array, shared: float | Array, depth: int | Array) -> Array:
+def escape_time(start: Number, shared: Number, depth: Number) -> Array:
     """Flow time at which a mode of a deep linear encoder leaves its small start.
 
         t = w_0^(-2 (1 - 1/L))/(8 c (L - 1));   1/(8 c w_0) for L = 2
@@ -164,9 +164,7 @@ def escape_time(start: float | Array, shared: float | Array, depth: int | Array)
     return jnp.asarray(start) ** (-2 * (1 - 1 / depth)) / (8 * jnp.asarray(shared) * (depth - 1))
 
 
-def one_mode(
-    start: float | Array, shared: float | Array, second: float | Array, time: float | Array
-) -> Array:
+def one_mode(start: Number, shared: Number, second: Number, time: Number) -> Array:
     """Gradient flow of one mode.
 
         g' = 8 g (c - m^2 g):   g(t) = g_inf/(1 + (g_inf/g_0 - 1) exp(-8 c t)),   g_inf = c/m^2
@@ -187,5 +185,5 @@ def one_mode(
     """
     allow("numbers > 0", start=start, shared=shared, second=second)
     allow("numbers >= 0, or infinity", time=time)
-    limit = shared / second**2
+    limit = jnp.asarray(shared) / second**2
     return limit / (1 + (limit / start - 1) * jnp.exp(-8 * shared * time))

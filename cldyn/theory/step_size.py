@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from cldyn.theory.arguments import allow, allow_shapes
+from cldyn.theory.arguments import Number, allow, allow_shapes
 from cldyn.theory.minimizers import minimizer
 
 _KRYLOV = 24  # products between restarts
@@ -15,8 +15,8 @@ _KRYLOV = 24  # products between restarts
 def critical_learning_rate(
     second: Array,
     positive: Array,
-    embed_dim: int | Array,
-    weight_decay: float | Array = 0.0,
+    embed_dim: Number,
+    weight_decay: Number = 0.0,
     *,
     rows: int | None = None,
 ) -> Array:
@@ -52,8 +52,8 @@ def frame_critical_learning_rate(
     w: Array,
     second: Array,
     factor: Array,
-    embed_dim: int | Array,
-    weight_decay: float | Array = 0.0,
+    embed_dim: Number,
+    weight_decay: Number = 0.0,
 ) -> Array:
     """`critical_learning_rate` in a frame.
 
@@ -82,8 +82,8 @@ def _critical(
     w: Array,
     by_second: Callable[[Array], Array],
     by_positive: Callable[[Array], Array],
-    embed_dim: int | Array,
-    weight_decay: float | Array,
+    embed_dim: Number,
+    weight_decay: Number,
 ) -> Array:
     weighted = by_second(w)
     inner = weighted @ w.T
@@ -138,7 +138,7 @@ def _largest_eigenvalue(product: Callable[[Array], Array], first: Array) -> Arra
 
 
 def commuting_critical_learning_rate(
-    second: Array, shared: Array, embed_dim: int | Array, weight_decay: float | Array = 0.0
+    second: Number, shared: Number, embed_dim: Number, weight_decay: Number = 0.0
 ) -> Array:
     """`critical_learning_rate` in closed form when M and P are diagonal in one basis.
 
@@ -164,7 +164,7 @@ def commuting_critical_learning_rate(
     allow("numbers > 0", second=second)
     allow("numbers >= 0", shared=shared, weight_decay=weight_decay)
     allow("whole numbers >= 1", embed_dim=embed_dim)
-    shared = shared - jnp.asarray(weight_decay) / 2
+    second, shared = jnp.asarray(second), jnp.asarray(shared) - jnp.asarray(weight_decay) / 2
     agreement = shared / second
     rank = jnp.argsort(jnp.argsort(-agreement))
     learned = (rank < embed_dim) & (agreement > 0)
@@ -180,9 +180,7 @@ def commuting_critical_learning_rate(
     return 2 / jnp.max(candidates)
 
 
-def stationary_excess(
-    noise: float | Array, learning_rate: float | Array, momentum: float | Array = 0.0
-) -> Array:
+def stationary_excess(noise: Number, learning_rate: Number, momentum: Number = 0.0) -> Array:
     """Mean excess loss at which SGD with a constant small step hovers.
 
         eta C/(4 (1 - mu)),   C = E|g_b|^2 at the minimizer

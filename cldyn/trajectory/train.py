@@ -121,7 +121,7 @@ def _shapes(state: dynamics.State) -> Any:
 
 def run(
     experiment: Experiment,
-    record_at: Sequence[int],
+    record_at: Sequence[int] | np.ndarray,
     *,
     measure: Measures = None,
     state: dynamics.State | None = None,
