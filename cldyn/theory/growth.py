@@ -157,9 +157,8 @@ def learning_step(
     6. Filled modes are stable under gradient descent: eta <= 1/(4 lambda_max(M)) if there are any.
     7. No further mode that grows faster fills outputs before v crosses.
     """
-    allow_shapes(
-        start=(start, "pr"), factor=(factor, "qr"), direction=(direction, "r"), second=(second, "r")
-    )
+    allow_shapes(start=(start, "pr"), factor=(factor, "qr"))
+    allow_shapes(factor=(factor, "qr"), direction=(direction, "r"), second=(second, "r"))
     allow("numbers > 0", learning_rate=learning_rate, size=size)
     allow("numbers >= 0", weight_decay=weight_decay, second=second)
     modes = _modes(start, factor, learning_rate, weight_decay, flow)
@@ -175,24 +174,23 @@ def learning_step(
         return modes.along @ (powers * overlap) + modes.rest(step) @ direction
 
     first, reached = _crossing(bounded, modes.growth[0], size)
-    carrier = jnp.argmax(jnp.abs(overlap) * jnp.minimum(length * modes.powers(first), most))
+    reach = length * modes.powers(first)
+    carrier = jnp.argmax(jnp.abs(overlap) * jnp.minimum(reach, most))
     growth = modes.growth[carrier]
     faster = modes.growth > growth + 1e3 * jnp.finfo(growth.dtype).eps * modes.growth[0]
-    full = faster & (length * modes.powers(first) > _FILLED * most)
+    full = faster & (reach > _FILLED * most)
     filled = _Filled(most, full, faster, _span(jnp.where(full, over(modes.along, length), 0)))
 
-    def free(step: Array) -> Array:
-        """W v outside of full outputs."""
-        grown = modes.encoder(step, ~full) @ direction
-        return grown - filled.inside(grown)
+    def free(step: Array) -> Array:  # W v outside of full outputs
+        return filled.outside(modes.encoder(step, ~full) @ direction)
 
     step, _ = _crossing(free, growth, size)
     begin = jnp.linalg.norm(start @ direction)
     never = ~reached & (begin < size)
     if second is None:
         return jnp.where(never, jnp.inf, step), 1 / growth
-    touch = jnp.abs(overlap) + jnp.abs(modes.vectors @ (second * direction)) / second.max()
-    never &= ~(most @ touch > 1e-3 * size)
+    touch = modes.vectors @ (second * direction) / second.max()
+    never &= ~(most @ (jnp.abs(overlap) + jnp.abs(touch)) > 1e-3 * size)
     stable = flow | (4 * learning_rate * second.max() <= 1 + 1e-5)
     holds = _holds(modes, filled, carrier, direction, second, step, size, learning_rate)
     holds &= (begin <= _SMALL * size) & (stable | ~full.any())
@@ -216,6 +214,10 @@ class _Filled(NamedTuple):
         """The part of outputs [p, ...] that is full."""
         return self.outputs @ (self.outputs.T @ x)
 
+    def outside(self, x: Array) -> Array:
+        """What is left of outputs [p, ...] that is not full."""
+        return x - self.inside(x)
+
 
 def _holds(
     modes: _Modes,
@@ -235,7 +237,7 @@ def _holds(
     since = jnp.clip(since, 0, step)
     time = 4 * learning_rate * since
     own = jnp.where(full, 0, overlap)
-    taken = _taken(w - filled.inside(w), own, modes, direction, second)
+    taken = _taken(filled.outside(w), own, modes, direction, second)
     once, twice = (jnp.abs(modes.vectors @ (second**n * direction)) for n in (1, 2))
     leak = most * (jnp.abs(overlap) + time * once + time**2 / 2 * twice)
     agreement = over(modes.shared, modes.vectors**2 @ second)
