@@ -9,7 +9,10 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         "OPENBLAS_NUM_THREADS": "1",
     }
 
+import gc
+
 import jax
+import pytest
 from hypothesis import HealthCheck, settings
 
 jax.config.update("jax_enable_x64", True)
@@ -22,3 +25,11 @@ settings.register_profile(
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("cldyn")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def forgotten_programs():
+    """Compiled programs of a file are freed: a process may hold so many before XLA crashes."""
+    yield
+    jax.clear_caches()
+    gc.collect()
