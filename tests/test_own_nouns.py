@@ -195,5 +195,5 @@ def test_plain_functions_stand_where_nouns_have_no_numbers():
         for one in (plain, SHAKEN)
     )
     for name in ("class_gap", "loss", "largest"):
-        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-12)
+        np.testing.assert_allclose(ours[name], theirs[name], rtol=1e-7, err_msg=name)
     assert "shake" in ours.attrs["experiment"] and "halving" in ours.attrs["experiment"]
