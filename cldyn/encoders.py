@@ -1,7 +1,7 @@
 """Encoders: nouns with `init(key, d) -> params` and `apply(params, x [..., d]) -> [..., p]`.
 
-A linear encoder has `is_linear = True`, `layers(params)` and `from_layers(layers)`; its params may
-then live in any coordinates of the inputs. Every other encoder is trained on inputs as they are.
+A linear encoder has `is_linear = True` and `Layers` as its params, which may then live in any
+coordinates of the inputs. Every other encoder is trained on inputs as they are.
 """
 
 from dataclasses import fields, replace
