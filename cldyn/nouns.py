@@ -41,7 +41,31 @@ def noun(cls: type[T]) -> type[T]:
     told = [f"    {one.name}: {_told(one)}" for one in fields(made) if one.metadata.get("says")]
     if told:
         made.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__ or ""), "", "Args:", *told])
-    return jax.tree_util.register_dataclass(made)
+    return _registered(made)
+
+
+def _registered(cls: Any) -> Any:
+    """The class as a pytree.
+
+    Not by jax.tree_util.register_dataclass: two classes of the same fields are one structure to
+    it (jaxlib 0.10), and `jit` may then run the program that it compiled for the other one.
+    """
+    leaves = [one.name for one in fields(cls) if not is_static(one)]
+    fixed = [one.name for one in fields(cls) if is_static(one)]
+
+    def flat(owner: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        return [getattr(owner, name) for name in leaves], tuple(getattr(owner, n) for n in fixed)
+
+    def with_keys(owner: Any) -> tuple[list[Any], tuple[Any, ...]]:
+        values, aux = flat(owner)
+        keys = map(jax.tree_util.GetAttrKey, leaves)
+        return list(zip(keys, values, strict=True)), aux
+
+    def whole(aux: Any, values: Any) -> Any:
+        return cls(**dict(zip(fixed, aux, strict=True)), **dict(zip(leaves, values, strict=True)))
+
+    jax.tree_util.register_pytree_with_keys(cls, with_keys, whole, flat)
+    return cls
 
 
 def _told(one: Field) -> str:

@@ -298,3 +298,8 @@ def test_plain_annotations_of_a_users_noun_are_numbers_and_static_ones_are_not()
     assert Cooled.__doc__ == "Halved again and again."
     with pytest.raises(cldyn.Refused, match=r"^half_life: nan, allowed is a finite number"):
         nouns.check(experiment.replace(half_life=math.nan), "float32")
+
+
+def test_two_kinds_are_never_one_structure():
+    made = [*map(jax.tree.structure, [cls() for cls in EVERY])]
+    assert all(one != other for one, other in permutations(made, 2))
