@@ -43,7 +43,8 @@ def drawn(job, seed):
 
     @jax.jit
     def every(problem, training):
-        units = trajectory.prepare(problem, training, plan).units
+        given = trajectory.draw(problem, training, plan)
+        units = trajectory.prepare(problem, given, training, plan).units
 
         def one(step):
             batch = units.draw(training, jax.random.fold_in(units.key, step), step)

@@ -43,7 +43,7 @@ from cldyn import (
 from cldyn.encoders import Layers
 from cldyn.sources import unit_shape
 from cldyn.sweeps import execute
-from cldyn.trajectory import Setting, plan_of, prepare
+from cldyn.trajectory import Setting, draw, plan_of, prepare
 from cldyn.trajectory.inputs import on_inputs
 
 MODEL = FeatureModel(
@@ -204,9 +204,11 @@ def test_batches_as_drawn_are_unbiased(origin, kind):
         full = jax.grad(objective)(w, *moments)
     plan = replace(plan_of(experiment, ()), in_frame=False)
 
+    given = draw(problem, training, plan)
+
     @jax.jit
     def drawn(steps):
-        prepared = prepare(problem, training, plan)
+        prepared = prepare(problem, given, training, plan)
         gradient = on_inputs(Setting(prepared, training, None)).gradient
         layers, key = Layers(w, jnp.zeros((0, 2, 2))), prepared.units.key
         step_of = jax.vmap(lambda step: gradient(layers, jax.random.fold_in(key, step), step))

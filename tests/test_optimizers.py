@@ -36,7 +36,7 @@ from cldyn import (
 )
 from cldyn.optimizers import OPTIMIZERS
 from cldyn.sweeps import execute
-from cldyn.trajectory import Setting, plan_of, prepare, settle, train, with_step
+from cldyn.trajectory import Setting, draw, plan_of, prepare, settle, train, with_step
 from cldyn.trajectory.train import ready
 
 MODEL = FeatureModel(
@@ -64,9 +64,9 @@ MORE = {"clip_norm": 0.3, "schedule": WarmupCosine(10.0, 90.0)}
 
 
 @partial(jax.jit, static_argnames="plan")
-def last(problem, training, plan):
+def last(problem, drawn, training, plan):
     """The last W after 100 steps, where a plan says that it is trained."""
-    prepared = prepare(problem, training, plan)
+    prepared = prepare(problem, drawn, training, plan)
     setting = with_step(Setting(prepared, training, settle(prepared, training, plan)))
     return train(setting, plan, jnp.array([0, 100]))[1]
 
@@ -74,8 +74,10 @@ def last(problem, training, plan):
 def both_ways(experiment):
     """The last W, trained in the frame and on inputs as they are."""
     plan = plan_of(experiment, ())
+    problem, training = ready(experiment)
+    given = problem, draw(problem, training, plan), training
     ways = (replace(plan, in_frame=here) for here in (True, False))
-    return [np.asarray(last(*ready(experiment), way)) for way in ways]
+    return [np.asarray(last(*given, way)) for way in ways]
 
 
 @pytest.mark.parametrize("name", KNOWN)

@@ -17,6 +17,7 @@ from rich.progress import Progress
 
 from cldyn import trajectory
 from cldyn.experiment import numerics
+from cldyn.sources import Drawn
 from cldyn.sweeps.blocks import Block, Blocks, Shape
 from cldyn.trajectory import Limit, Plan, Prepared, Setting
 
@@ -24,20 +25,28 @@ Records = dict[str, np.ndarray]
 Work = Callable[[Prepared, Limit | None, Block], dict[str, Array]]
 
 
+@partial(jax.jit, static_argnames=("precision", "test"))
+def draw_block(problem: Any, precision: str, test: bool) -> Drawn:
+    """Problems [b, ...]: what is drawn of them [b, ...]."""
+    return lax.map(lambda one: one.draw(jnp.dtype(precision), test), problem)
+
+
 @partial(jax.jit, static_argnames="plan")
-def prepare_block(problem: Any, limits: Any, plan: Plan) -> tuple[Prepared, Limit | None]:
+def prepare_block(
+    problem: Any, drawn: Drawn, limits: Any, plan: Plan
+) -> tuple[Prepared, Limit | None]:
     """Problems [b, ...] and trainings [b, u, ...]: prepared [b, ...], limits [b, u, ...]."""
 
-    def one(given: tuple[Any, Any]) -> tuple[Prepared, Limit | None]:
-        problem, trainings = given
+    def one(given: tuple[Any, Drawn, Any]) -> tuple[Prepared, Limit | None]:
+        problem, drawn, trainings = given
         first = jax.tree.map(lambda leaf: leaf[0], trainings)
-        prepared = trajectory.prepare(problem, first, plan)
+        prepared = trajectory.prepare(problem, drawn, first, plan)
         settle = partial(trajectory.settle, prepared, plan=plan)
         return prepared, lax.map(lambda training: settle(training), trainings)
 
     # One after the other: batched factorizations wait for each other's threads on CPU, and can
     # wait for ever.
-    return lax.map(one, (problem, limits))
+    return lax.map(one, (problem, drawn, limits))
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -127,8 +136,10 @@ def run_blocks(
             if block.first:
                 while threads == 1 and waiting:
                     keep()
+                test = trajectory.needs_test(plan, block.limits)
+                drawn = draw_block(block.problem, plan.precision, test)
                 prepared, limits = jax.block_until_ready(
-                    prepare_block(block.problem, block.limits, plan)
+                    prepare_block(block.problem, drawn, block.limits, plan)
                 )
             waiting.append((block, pool.submit(done, block, prepared, limits)))
             if len(waiting) > 2 * threads:  # prepared problems must not pile up

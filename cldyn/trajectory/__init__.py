@@ -14,7 +14,7 @@ from cldyn.trajectory.predict import (
     predict,
     without_batches,
 )
-from cldyn.trajectory.prepared import Prepared, prepare
+from cldyn.trajectory.prepared import Prepared, draw, needs_test, prepare
 from cldyn.trajectory.train import Run, run, step_size, train
 
 __all__ = [
@@ -26,9 +26,11 @@ __all__ = [
     "Run",
     "Setting",
     "bounds_peak",
+    "draw",
     "forecast",
     "forecast_plan",
     "gradient_noise",
+    "needs_test",
     "plan_of",
     "predict",
     "prepare",

@@ -18,10 +18,11 @@ from cldyn.experiment import Experiment, by_moments, check, numerics
 from cldyn.losses import Supervised
 from cldyn.measures import EXACT
 from cldyn.optimizers import follows_gradient
+from cldyn.sources import Drawn
 from cldyn.trajectory.frame import begin, in_frame
 from cldyn.trajectory.limit import Setting, settle, with_step
 from cldyn.trajectory.plan import Plan, is_deep, plan_of
-from cldyn.trajectory.prepared import prepare
+from cldyn.trajectory.prepared import draw, prepare
 from cldyn.trajectory.train import observe, ready, step_size, system_of
 
 
@@ -169,7 +170,8 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
         problem, training = ready(experiment)
         training = without_batches(training)
         finite = when[np.isfinite(when)].astype(experiment.precision)
-        done = _predict(problem, training, finite, plan, bounds_peak(experiment))
+        drawn = draw(problem, training, plan)
+        done = _predict(problem, drawn, training, finite, plan, bounds_peak(experiment))
         early, known = jax.device_get(done)
         rate = float(_unlearning_rate(experiment))
     records = {}
@@ -187,10 +189,10 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
 
 @partial(jax.jit, static_argnames=("plan", "supervised"))
 def _predict(
-    problem: Any, training: Any, steps: Array, plan: Plan, supervised: bool
+    problem: Any, drawn: Drawn, training: Any, steps: Array, plan: Plan, supervised: bool
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Early growth at finite steps [t], and `forecast`."""
-    prepared = prepare(problem, training, plan)
+    prepared = prepare(problem, drawn, training, plan)
     setting = with_step(Setting(prepared, training, settle(prepared, training, plan)))
     system, start, second = in_frame(setting), begin(setting)[0], prepared.frame.second
     if grows_linearly(setting.training):
@@ -256,14 +258,15 @@ def gradient_noise(experiment: Experiment, draws: int = 4096) -> tuple[float, fl
     with numerics(experiment.precision):
         problem, training = ready(experiment)
         plan = plan_of(experiment, ())
-        squares = np.asarray(_noise(problem, training, np.arange(draws), plan), float)
+        drawn = draw(problem, training, plan)
+        squares = np.asarray(_noise(problem, drawn, training, np.arange(draws), plan), float)
     return float(squares.mean()), float(squares.std() / np.sqrt(draws))
 
 
 @partial(jax.jit, static_argnames="plan")
-def _noise(problem: Any, training: Any, steps: Array, plan: Plan) -> Array:
+def _noise(problem: Any, drawn: Drawn, training: Any, steps: Array, plan: Plan) -> Array:
     """|g_b|^2 at the minimizer in every step [t]."""
-    prepared = prepare(problem, training, plan)
+    prepared = prepare(problem, drawn, training, plan)
     limit: Any = settle(prepared, training, plan)
     one = Linear(
         *(getattr(training.encoder, name) for name in ("embed_dim", "init_scale", "bias", "rows"))

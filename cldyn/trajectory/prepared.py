@@ -1,5 +1,6 @@
 """A problem made ready for trajectories: frame, probes and units of batches."""
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -39,19 +40,35 @@ class Prepared(NamedTuple):
     origin: Array
 
 
-def prepare(problem: Any, training: Any, plan: Plan) -> Prepared:
+def draw(problem: Any, training: Any, plan: Plan) -> Drawn:
+    """What is drawn of a problem."""
+    return _draw(problem, plan.precision, needs_test(plan, training))
+
+
+def needs_test(plan: Plan, training: Any) -> bool:
+    """Whether a measure needs a test sample; gaps do where differences have no embedding."""
+    return plan.needs("test") or (plan.needs("gaps") and not is_linear(training.encoder))
+
+
+# On its own: drawing is the larger part of what XLA has to compile, and all trainings share it.
+@partial(jax.jit, static_argnames=("precision", "test"))
+def _draw(problem: Any, precision: str, test: bool) -> Drawn:
+    return problem.draw(jnp.dtype(precision), test)
+
+
+def prepare(problem: Any, drawn: Drawn, training: Any, plan: Plan) -> Prepared:
     """Everything that trajectories of a problem share, once for all of them.
 
     Args:
         problem: a source; its numbers may be traced.
+        drawn: of the problem, by `draw`.
         training: of one of the trajectories; they share loss, kind of batch and, with batches, the
             seed.
-        plan: training rows and a test sample are probes only if what it measures needs them.
+        plan: what is measured.
     """
     dtype = jnp.dtype(plan.precision)
     bias = getattr(training.encoder, "bias", False)
     linear = is_linear(training.encoder)
-    drawn = problem.draw(dtype, plan.needs("test") or (plan.needs("gaps") and not linear))
     frame: Any = problem.frame(drawn, bias, dtype) if plan.moments else None
     probes, groups = _probes(drawn, plan, linear)
     units, rows = None, None

@@ -14,11 +14,12 @@ from cldyn.checks import record_steps, require
 from cldyn.encoders import with_rows
 from cldyn.experiment import Experiment, check, numerics
 from cldyn.measures import Observed
+from cldyn.sources import Drawn
 from cldyn.trajectory.frame import in_frame
 from cldyn.trajectory.inputs import on_inputs
 from cldyn.trajectory.limit import Setting, settle, with_step
 from cldyn.trajectory.plan import Measures, Plan, plan_of
-from cldyn.trajectory.prepared import key_of, prepare
+from cldyn.trajectory.prepared import draw, key_of, prepare
 from cldyn.trajectory.system import System
 
 
@@ -97,8 +98,10 @@ def step_size(training: Any) -> Array:
 
 
 @partial(jax.jit, static_argnames="plan")
-def _run(problem: Any, training: Any, record_at: Array, plan: Plan, state: Any) -> tuple[Any, ...]:
-    prepared = prepare(problem, training, plan)
+def _run(
+    problem: Any, drawn: Drawn, training: Any, record_at: Array, plan: Plan, state: Any
+) -> tuple[Any, ...]:
+    prepared = prepare(problem, drawn, training, plan)
     setting = with_step(Setting(prepared, training, settle(prepared, training, plan)))
     trajectory, last = train(setting, plan, record_at, state)
     return trajectory.records, trajectory.state, last, step_size(setting.training)
@@ -159,10 +162,12 @@ def run(
         allowed = f"steps from {int(state.step)} on, where the state stands"
         require(steps[0] >= int(state.step), "record_at", record_at, allowed)
     with numerics(experiment.precision):
+        problem, training = ready(experiment)
+        given = problem, draw(problem, training, plan), training, steps, plan
         if state is not None:
-            of_start = partial(_run, *ready(experiment), steps, plan, None)
+            of_start = partial(_run, *given, None)
             same = _shapes(state) == _shapes(jax.eval_shape(of_start)[1])
             require(same, "state", type(state).__name__, "that of a run of the same experiment")
-        done = _run(*ready(experiment), steps, plan, state)
+        done = _run(*given, state)
         records, state, last, rate = jax.device_get(done)
     return Run(records, int(state.finite_steps), last, float(rate), state)
