@@ -1,4 +1,7 @@
+import atexit
 import os
+import shutil
+import tempfile
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: threads that spin for each other's work slow all of them down. Most
@@ -7,6 +10,14 @@ if "PYTEST_XDIST_WORKER" in os.environ:
         "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0"
         " --xla_llvm_disable_expensive_passes=true",
         "OPENBLAS_NUM_THREADS": "1",
+    }
+elif "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    # What one worker, notebook or child process has compiled, the others load: for this run only.
+    programs = tempfile.mkdtemp(prefix="cldyn-programs-")
+    atexit.register(shutil.rmtree, programs, ignore_errors=True)
+    os.environ |= {
+        "JAX_COMPILATION_CACHE_DIR": programs,
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.2",
     }
 
 import gc

@@ -17,7 +17,6 @@ import pytest
 import cldyn
 from cldyn import (
     Adam,
-    AdamW,
     Basis,
     DeepLinear,
     DistinctBasis,
@@ -27,9 +26,7 @@ from cldyn import (
     Flow,
     FreshViews,
     Gaussian,
-    Gd,
     Iid,
-    InverseTime,
     Joint,
     Linear,
     Momentum,
@@ -59,16 +56,6 @@ class Nadam(Scheduled):
 
     def transform(self, weight_decay):
         return self.clipped(optax.nadam(self.rate(), self.momentum))
-
-
-def three_classes():
-    rng = np.random.default_rng(7)
-    label = np.array([0, 0, 0, 1, 1, 1, 1, 2, 2, 2])
-    subclass = np.array([3, 5, 3, 5, 3, 5, 3, 5, 3, 5])
-    x = 0.4 * rng.normal(size=(10, 2, 9))
-    x[:, :, 0] += 1.5 * (label - 1)[:, None]
-    x[:, :, 1] += 0.5 * (subclass - 4)[:, None] + 0.6
-    return cldyn.views(x, label, subclass, np.eye(9)[:3])
 
 
 def two_classes():
@@ -111,19 +98,15 @@ POPULATION, FRESH = (
     STORED.replace(problem=source)
     for source in (Population(MIXED), FreshViews(MIXED, n=12, test_size=64))
 )
-THREE, TWO = (STORED.replace(problem=own()) for own in (three_classes, two_classes))
+TWO = STORED.replace(problem=two_classes())
 DEEP = DeepLinear(init_scale=0.2)
 RUNS = {
     # a stored sample, all of it in every step
-    "gd-scl": STORED,
     "gd-scl-f32-rotated-nobias": STORED.replace(
         model=ROTATED, bias=False, embed_dim=2, precision="float32"
     ),
     "gd-joint-distinct-decay": STORED.replace(
         model=WIDE, n=8, positives=JOINT, weight_decay=0.03, learning_rate=0.06
-    ),
-    "flow-scl-unbalanced-decay": STORED.replace(
-        n=9, balanced=False, optimizer=Flow(0.05), weight_decay=0.05
     ),
     "momentum-scl-f32-critical-decay": STORED.replace(
         model=PLAIN, n=8, optimizer=Momentum(0.1, learning_rate_unit="critical", momentum=0.6),
@@ -133,41 +116,24 @@ RUNS = {
         model=SPARSE, n=16, optimizer=Adam(0.01, momentum=0.8, square_decay=0.97, epsilon=1e-3)
     ),
     # a stored sample, batches of it
-    "sgd-scl-subset-inverse-clip-unbalanced": STORED.replace(
-        n=11, balanced=False, optimizer=Gd(0.05, InverseTime(40.0), 0.9), batch=Subset(7),
-        weight_decay=0.02, seed=4,
-    ),
     "nesterov-ucl-epochs-clip-distinct": STORED.replace(
         model=WIDE, positives=UCL, optimizer=Nesterov(0.02, clip_norm=0.7, momentum=0.8),
         batch=Epochs(5),
     ),
-    "adamw-ucl-subset-decay-nobias": STORED.replace(
-        model=BASIS, positives=UCL, bias=False, optimizer=AdamW(0.01, square_decay=0.95),
-        batch=Subset(5), weight_decay=0.6,
-    ),
     # a population
-    "population-gd-scl-critical": POPULATION.replace(
-        learning_rate=0.4, learning_rate_unit="critical", embed_dim=2
-    ),
     "population-sgd-joint-iid": POPULATION.replace(
         positives=JOINT, learning_rate=0.03, batch=Iid(8)
     ),
     # fresh views of a sample
-    "fresh-gd-scl": FRESH.replace(model=BASIS),
     "fresh-adam-scl-iid-unbalanced": FRESH.replace(
         model=SPARSE, n=10, balanced=False, optimizer=Adam(0.01), batch=Iid(6), weight_decay=0.02
     ),
     # arrays of one's own
-    "own-gd-scl-three-classes": THREE.replace(learning_rate=0.04),
     "own-nesterov-joint-subset-critical-nobias": TWO.replace(
         positives=JOINT, bias=False, batch=Subset(6),
         optimizer=Nesterov(0.15, learning_rate_unit="critical", momentum=0.5),
     ),
     # two layers
-    "deep-momentum-ucl-fresh-clip": FRESH.replace(
-        n=8, encoder=DEEP, init_scale=0.25, positives=UCL,
-        optimizer=Momentum(0.02, clip_norm=1.0, momentum=0.7),
-    ),
     "deep-flow-joint-distinct": STORED.replace(
         model=WIDE, n=8, encoder=DEEP, positives=JOINT, optimizer=Flow(0.12)
     ),

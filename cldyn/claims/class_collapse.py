@@ -14,7 +14,7 @@ from cldyn.sources import Population
 from cldyn.sweeps import Group, forecast, sweep
 
 # A small run changes SEEDS, FEW_SEEDS, RATES (FIGURE_RATE is told of), FRACTIONS, BIASLESS_STEPS.
-SEEDS, FEW_SEEDS = 16, 4
+SEEDS, FEW_SEEDS = 32, 4
 FIGURE_RATE = 0.05
 RATES = (0.01, 0.015, 0.02, 0.03, 0.04, FIGURE_RATE, 0.065, 0.08)
 FRACTIONS = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95)

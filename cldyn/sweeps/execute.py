@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array, lax
 from rich.console import Console
 from rich.progress import Progress
+from threadpoolctl import threadpool_limits
 
 from cldyn import trajectory
 from cldyn.experiment import numerics
@@ -104,8 +105,8 @@ def run_blocks(
 ) -> Records:
     """Records of all trajectories [problems, trajectories, ...].
 
-    This thread prepares problems, since LAPACK has threads of its own and two calls at a time
-    hinder each other; the others do the work.
+    This thread prepares problems, the others do the work. LAPACK gets one thread meanwhile: its
+    own would wait for each other while the cores are busy, at many times the cost of their help.
 
     Args:
         blocks: what there is.
@@ -124,7 +125,7 @@ def run_blocks(
         with numerics(plan.precision):  # a context of the thread
             return jax.device_get(work(prepared, limits, block))
 
-    with bar, ThreadPoolExecutor(threads) as pool:
+    with threadpool_limits(1, "blas"), bar, ThreadPoolExecutor(threads) as pool:
         task = bar.add_task("trajectories", total=blocks.counts[0] * blocks.counts[1])
 
         def keep() -> None:
