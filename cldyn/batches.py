@@ -36,7 +36,7 @@ class Iid:
         return jax.random.randint(key, (self.batch_size,), 0, count, dtype=jnp.int32)
 
     def weights(self, count: int) -> tuple[float, float]:
-        """Weights of two units, and of one with itself, which meets its copies as it should."""
+        """Weights of two units, and of one with itself: 0, only copies drawn again meet."""
         return 1 / (self.batch_size * (self.batch_size - 1)), 0.0
 
 

@@ -1,7 +1,8 @@
 """Encoders: nouns with `init(key, d) -> params` and `apply(params, x [..., d]) -> [..., p]`.
 
-A linear encoder has `is_linear = True` and `Layers` as its params, which may then live in any
-coordinates of the inputs. Every other encoder is trained on inputs as they are.
+A linear encoder has `is_linear = True`, the fields embed_dim, bias and rows (of W, those from
+embed_dim on zero; 0: embed_dim of them), a depth, and `Layers` as its params, which may then live
+in any coordinates of the inputs. Every other encoder is trained on inputs as they are.
 """
 
 from dataclasses import fields, replace
@@ -19,7 +20,6 @@ from cldyn.nouns import noun
 _EMBED_DIM = "p, dimension of the embedding"
 _INIT_SCALE = "standard deviation of the entries of W_0 (and of b_0)"
 _BIAS = "whether there is an offset b"
-_ROWS = "rows of W, those from embed_dim on zero; 0: embed_dim of them"
 
 
 class Layers(NamedTuple):

@@ -236,7 +236,7 @@ class RmsProp(Scheduled):
     """RMSprop (Hinton, Srivastava and Swersky 2012)."""
 
     square_decay: float = number(0.999, _SQUARES, 0, 1, below=True)
-    epsilon: float = number(1e-8, "added to the root of that mean", 0, above=True)
+    epsilon: float = number(1e-8, "added to that mean, under the root", 0, above=True)
 
     def transform(self, weight_decay: Any) -> optax.GradientTransformation:
         """The optax transformation."""
@@ -271,9 +271,10 @@ OPTIMIZERS = {
 
 
 def follows_gradient(optimizer: Any) -> bool:
-    """Whether every step is along the gradient at one rate: gradient descent and flow."""
+    """Whether every step is the whole gradient at one rate: gradient descent and flow."""
     constant = isinstance(getattr(optimizer, "schedule", Constant()), Constant)
-    return type(optimizer) in (Gd, Flow) and constant
+    whole = getattr(optimizer, "clip_norm", None) is None
+    return type(optimizer) in (Gd, Flow) and constant and whole
 
 
 def duration(optimizer: Any) -> float:

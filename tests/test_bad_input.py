@@ -316,8 +316,10 @@ def test_own_inputs_are_refused():
 
 
 def test_own_arrays_are_checked_again_when_they_were_changed():
-    wrong = replace(ROWS.problem, label=np.array([0, 0, 5, 7]))
-    refused("label", lambda: run(Experiment(wrong), [0]))
+    inputs = cldyn.augmented(np.ones((4, 3)), OWN["label"], lambda key, x: x)
+    for source in (ROWS.problem, inputs):
+        wrong = replace(source, label=np.array([0, 0, 5, 7]))
+        refused("label", lambda wrong=wrong: run(Experiment(wrong), [0]))
 
 
 # --- steps, measures, axes -------------------------------------------------------------------

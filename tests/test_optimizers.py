@@ -218,5 +218,7 @@ def test_theory_is_silent_about_optimizers_it_does_not_know():
     assert np.isnan([*told, known.critical_learning_rate]).all()
     norms = known.records["feature_norms"]
     assert np.isnan(norms[:2]).all() and np.isfinite(norms[2]).all()
-    late = cldyn.predict(PLAIN.replace(schedule=InverseTime()))
-    assert np.isnan(late.learning_step).all() and late.critical_learning_rate > 0
+    for other in ({"schedule": InverseTime()}, {"clip_norm": 1.0}):
+        late = cldyn.predict(PLAIN.replace(**other))
+        assert np.isnan([*late.learning_step, late.unlearning_rate]).all()
+        assert late.critical_learning_rate > 0

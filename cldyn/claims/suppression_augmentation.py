@@ -172,7 +172,7 @@ def _reference(reference: xr.Dataset, limit: xr.Dataset) -> list[Row]:
     rows = [
         within(
             Subject(
-                f"{_REFERENCE}",
+                _REFERENCE,
                 "|W v_1|, minimum norm",
                 f"noise_keep {keep}, median",
             ),

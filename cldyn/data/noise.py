@@ -19,8 +19,9 @@ class Noise:
     """A kind of noise; one of your own needs `draw` alone, and its views then have fresh noise.
 
     Originals carry `originals(...)`, any pytree of leaves [n, ...], from which the noise of their
-    views is made. `moments` and `about` are exact second moments, for populations and fresh views;
-    a kind without them is for stored views, and for batches where moments are not all there is.
+    views is made. `moments` and `about` are exact second moments, for populations and fresh views,
+    `agreement` what theory takes from them; a kind without them is for stored views, and for
+    batches where moments are not all there is.
     """
 
     def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:

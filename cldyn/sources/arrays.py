@@ -37,7 +37,7 @@ class Arrays:
     classes: tuple[int, ...] = static(())
     subclasses: tuple[int, ...] = static(())
 
-    fresh, has_rows = False, True
+    fresh, has_rows, axes = False, True, 3  # axes: of x
 
     @property
     def has_test(self) -> bool:
@@ -77,7 +77,7 @@ class Arrays:
 
     def check(self) -> None:
         """Refuse arrays that do not fit each other."""
-        _checked(self.x, self.label, self.subclass, self.directions, 3)
+        _checked(self.x, self.label, self.subclass, self.directions, self.axes)
         for name, codes, known in (
             ("label", self.label, self.classes),
             ("subclass", self.subclass, self.subclasses),
@@ -100,7 +100,7 @@ class Augmented(Arrays):
     m: int = size(2, "m, views of each example; at least 2 where they are positive pairs")
     data_seed: int = whole(0, "seed of the views that are stored")
 
-    fresh = True
+    fresh, axes = True, 2  # axes: of x
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -132,7 +132,7 @@ class Augmented(Arrays):
 
     def check(self) -> None:
         """Refuse arrays that do not fit each other."""
-        _checked(self.x, self.label, self.subclass, self.directions, 2)
+        super().check()
         name = "augmentation"
         require(callable(self.augmentation), name, self.augmentation, "a function (key, x) -> view")
 

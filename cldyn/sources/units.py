@@ -103,7 +103,7 @@ class FreshUnits(NamedTuple):
 
 
 class NewUnits(NamedTuple):
-    """New examples in every step, of either class half of all examples there are."""
+    """New examples in every step; each class is half of the population."""
 
     key: Array
     source: Any

@@ -35,7 +35,7 @@ def sweep(
             number for all or a tuple. Trajectories that differ in their training alone share data.
         record_at: increasing steps >= 0.
         measure: names among `cldyn.MEASURES` or measures of your own; by default those that need
-            no sample of embeddings.
+            no sample of embeddings (but gaps of a nonlinear encoder, which are of test rows).
         progress: a bar, on a terminal.
 
     Returns:

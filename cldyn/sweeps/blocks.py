@@ -10,7 +10,7 @@ from cldyn import nouns
 from cldyn.encoders import is_linear, with_rows
 from cldyn.experiment import Experiment
 from cldyn.sweeps.grid import Grid
-from cldyn.trajectory import Plan
+from cldyn.trajectory import Plan, needs_test
 
 _CACHE = 128 * 1024  # bytes of parameters in a block: what fits a core's cache with its gradient
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
@@ -56,7 +56,7 @@ def shape_of(experiment: Experiment, counts: tuple[int, int], plan: Plan, rows: 
         started = jax.eval_shape(lambda: encoder.init(jax.random.key(0), d))
         parameters = sum(leaf.size for leaf in jax.tree.leaves(started))
     inputs = n * m * wide if problem.has_rows else wide * wide
-    if plan.needs("test"):
+    if needs_test(plan, experiment.training):
         inputs += getattr(problem, "test_size", 0) * wide
     return block_shape(counts, parameters * item, 8 * item * inputs)
 

@@ -34,6 +34,8 @@ def agreements(model: FeatureModel, positives: Any) -> tuple[Array, Array]:
     """
     allow_model(model)
     allow_positives(positives)
+    known, allowed = hasattr(model.noise, "agreement"), "a kind with agreement() and moments(...)"
+    require(known, "noise", model.noise, allowed)
     dtype = jnp.result_type(float)
     noise = jnp.asarray(model.noise.agreement(), dtype)
     by_view = jnp.append(model.keeps(dtype) ** 2, noise)
@@ -94,8 +96,8 @@ def joint_threshold(model: FeatureModel, embed_dim: int, *, bias: bool = True) -
         bias: whether the encoder has one.
 
     Returns:
-        Scalar, at most 1: not above 0 where the class is learned for every beta; -inf with
-        q > D - 1 and inf with q = 0.
+        Scalar, below 1: not above 0 where the class is learned for every beta; -inf with
+        q > d - 1. With q = 0 it is inf.
 
     Raises:
         ValueError: numbers that make no sense, or means without a bias, unless traced.

@@ -145,10 +145,11 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
         steps: training steps, infinity for the minimum-norm minimizer.
 
     Returns:
-        Prediction; NaN where no closed form is known or its condition fails: growth but with gd or
-        flow at a constant rate and one layer, critical rates with more layers or optimizers that
-        do not commute with rotations, and the rate of unlearning where it is not that of plain
-        supervised training of a feature model with a bias, embed_dim >= 2 and no class_mean.
+        Prediction; NaN where no closed form is known or its condition fails: growth but with
+        unclipped gd or flow at a constant rate and one layer, critical rates with more layers or
+        optimizers that do not commute with rotations, and the rate of unlearning where it is not
+        that of plain supervised training of a feature model with a bias, embed_dim >= 2 and no
+        class_mean.
 
     Raises:
         ValueError: as `run`.

@@ -135,7 +135,7 @@ def run(
         experiment: what to run.
         record_at: increasing steps >= 0; the run ends at the last.
         measure: names among `cldyn.MEASURES` or measures of your own; by default those that need
-            no sample of embeddings.
+            no sample of embeddings (but gaps of a nonlinear encoder, which are of test rows).
         state: that of an earlier run of the same experiment, to continue from; None: the start.
 
     Returns:
