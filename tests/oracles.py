@@ -17,6 +17,22 @@ from cldyn import Basis, FeatureModel, Gaussian, Joint, Supervised, Unsupervised
 
 POSITIVES = (Supervised(), Unsupervised(), Joint(0.3))
 
+# A small experiment in which no two numbers are equal.
+MODEL = FeatureModel(
+    d=40,
+    class_strength=1.1,
+    subclass_strength=0.9,
+    irrelevant_strength=(1.5,),
+    subclass_mean=0.7,
+    class_keep=0.8,
+    noise=Gaussian(1.0, 0.3),
+)
+SMALL = cldyn.Experiment(
+    cldyn.Stored(MODEL, n=8),
+    cldyn.Training(cldyn.Linear(init_scale=1e-2), optimizer=cldyn.Gd(learning_rate=0.02)),
+    "float64",
+)
+
 
 def share_of(positives):
     """What part of the positive pairs is supervised."""

@@ -10,7 +10,7 @@ import scipy.integrate
 import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import multiplied, random_model, raw_layers
+from oracles import SMALL, multiplied, random_model, raw_layers
 
 import cldyn
 from cldyn import (
@@ -24,7 +24,6 @@ from cldyn import (
     Linear,
     Momentum,
     Population,
-    Stored,
     Training,
     Unsupervised,
     encoders,
@@ -33,24 +32,7 @@ from cldyn import (
 )
 from cldyn.observables import imbalance
 
-MODEL = FeatureModel(
-    d=40,
-    class_strength=1.1,
-    subclass_strength=0.9,
-    irrelevant_strength=(1.5,),
-    subclass_mean=0.7,
-    class_keep=0.8,
-    noise=Gaussian(1.0, 0.3),
-)
-DEEP = Experiment(
-    Stored(MODEL, n=8),
-    Training(
-        DeepLinear(init_scale=0.4, depth=3),
-        positives=Joint(0.4),
-        optimizer=Gd(learning_rate=0.02),
-    ),
-    "float64",
-)
+DEEP = SMALL.replace(encoder=DeepLinear(init_scale=0.4, depth=3), positives=Joint(0.4))
 NAMES = ("feature_norms", "first_layer_norms", "imbalance", "excess_loss", "distance")
 seeds = st.integers(0, 10_000)
 

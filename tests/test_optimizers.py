@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from oracles import random_model, raw_training
+from oracles import SMALL, random_model, raw_training
 
 import cldyn
 from cldyn import (
@@ -16,22 +16,18 @@ from cldyn import (
     AdamW,
     Constant,
     DeepLinear,
-    Experiment,
     FeatureModel,
     Flow,
     Gaussian,
     Gd,
     InverseTime,
     Joint,
-    Linear,
     Lion,
     Momentum,
     Nesterov,
     Population,
     RmsProp,
-    Stored,
     Subset,
-    Training,
     WarmupCosine,
 )
 from cldyn.optimizers import OPTIMIZERS
@@ -39,16 +35,7 @@ from cldyn.sweeps import execute
 from cldyn.trajectory import Setting, draw, plan_of, prepare, settle, train, with_step
 from cldyn.trajectory.train import ready
 
-MODEL = FeatureModel(
-    d=40,
-    class_strength=1.1,
-    subclass_strength=0.9,
-    irrelevant_strength=(1.5,),
-    subclass_mean=0.7,
-    class_keep=0.8,
-    noise=Gaussian(1.0, 0.3),
-)
-PLAIN = Experiment(Stored(MODEL, n=8), Training(Linear(init_scale=0.05)), "float64")
+PLAIN = SMALL.replace(init_scale=0.05, learning_rate=0.05)
 KNOWN = {
     "gd": Gd(0.01),
     "momentum": Momentum(0.01, momentum=0.8),

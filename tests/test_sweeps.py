@@ -6,27 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from oracles import MODEL, SMALL
 
 import cldyn
-from cldyn import Experiment, FeatureModel, Gaussian, Gd, Linear, Population, Stored, Training
+from cldyn import Gd, Population
 from cldyn.sweeps import blocks, execute
 from cldyn.sweeps.blocks import Shape, block_shape
 from cldyn.sweeps.grid import grid_of
 
-MODEL = FeatureModel(
-    d=40,
-    class_strength=1.1,
-    subclass_strength=0.9,
-    irrelevant_strength=(1.5,),
-    subclass_mean=0.7,
-    class_keep=0.8,
-    noise=Gaussian(1.0, 0.3),
-)
-SMALL = Experiment(
-    Stored(MODEL, n=8),
-    Training(Linear(init_scale=1e-2), optimizer=Gd(learning_rate=0.02)),
-    "float64",
-)
 CUT = [0, 3, 10, 25]
 
 

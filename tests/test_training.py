@@ -10,6 +10,8 @@ import optax
 import pytest
 import scipy.integrate
 from oracles import (
+    MODEL,
+    SMALL,
     entropy_rank,
     mean_gap,
     objective,
@@ -29,38 +31,17 @@ import cldyn
 from cldyn import (
     Adam,
     Epochs,
-    Experiment,
     FeatureModel,
     FreshViews,
     Gaussian,
-    Gd,
     Joint,
-    Linear,
     Mlp,
     Momentum,
     Population,
-    Stored,
     Subset,
-    Training,
     Unsupervised,
     dynamics,
 )
-
-MODEL = FeatureModel(
-    d=40,
-    class_strength=1.1,
-    subclass_strength=0.9,
-    irrelevant_strength=(1.5,),
-    subclass_mean=0.7,
-    class_keep=0.8,
-    noise=Gaussian(1.0, 0.3),
-)
-SMALL = Experiment(
-    Stored(MODEL, n=8),
-    Training(Linear(init_scale=1e-2), optimizer=Gd(learning_rate=0.02)),
-    "float64",
-)
-
 
 # --- in the frame of the data ----------------------------------------------------------------
 

@@ -9,7 +9,7 @@ import xarray as xr
 from cldyn import plots, theory
 from cldyn.claims import suppression_augmentation
 from cldyn.claims.settings import COLLAPSE, WIDTH, seeds
-from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found
+from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found, norm_of
 from cldyn.data import FeatureModel, Gaussian
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training
@@ -104,22 +104,16 @@ def norms_over_beta(shares: np.ndarray) -> xr.DataArray:
     )
 
 
-def _norm(dataset: xr.Dataset, feature: str, **at: float) -> xr.DataArray:
-    """|W v_j|, at the end of training where there is one."""
-    norms = dataset.feature_norms.sel(feature=feature, **at)
-    return norms.isel(step=-1) if "step" in norms.dims else norms
-
-
 def _population(main: xr.Dataset) -> list[Row]:
     """The threshold of the class, and the square root law of the subclass."""
     predicted = norms_over_beta(np.array(SHARES))
     threshold = predicted.threshold
     below, above = (
-        _norm(main, "class").sel(beta=[beta for beta in SHARES if low <= beta < high])
+        norm_of(main, "class").sel(beta=[beta for beta in SHARES if low <= beta < high])
         for low, high in ((0, threshold), (threshold, 1))
     )
-    law = np.sqrt(1 - main.beta) * _norm(main, "subclass", beta=0.0).drop_vars("beta")
-    off = np.abs(_norm(main, "subclass") - law).sel(beta=slice(0, SHARES[-2]))
+    law = np.sqrt(1 - main.beta) * norm_of(main, "subclass", beta=0.0).drop_vars("beta")
+    off = np.abs(norm_of(main, "subclass") - law).sel(beta=slice(0, SHARES[-2]))
     end = main.feature_norms.isel(step=-1)
     setting = "population, p = 2"
     return [
@@ -141,7 +135,7 @@ def _population(main: xr.Dataset) -> list[Row]:
         at_most(
             Subject(setting, "|W v_2|, trained", "largest, beta = 1"),
             0.01,
-            float(_norm(main, "subclass", beta=1.0).max()),
+            float(norm_of(main, "subclass", beta=1.0).max()),
         ),
         at_most(
             Subject(setting, "|W v_j|, trained less predicted", "largest"),
@@ -158,8 +152,8 @@ def _collapse(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
     """The paper's collapse setting: the subclass survives by sqrt(1 - beta) of its unsupervised
     norm, with any mean and a bias.
     """
-    law = np.sqrt(1 - dataset.beta) * _norm(known, "subclass", beta=0.0).drop_vars("beta")
-    error = np.abs(_norm(dataset, "subclass") / law - 1).sel(beta=INNER)
+    law = np.sqrt(1 - dataset.beta) * norm_of(known, "subclass", beta=0.0).drop_vars("beta")
+    error = np.abs(norm_of(dataset, "subclass") / law - 1).sel(beta=INNER)
     accuracy = dataset.subclass_accuracy.isel(step=-1)
     setting, probe = "collapse setting", "probe accuracy of the subclass"
     return [
@@ -167,12 +161,12 @@ def _collapse(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
         at_most(
             Subject(setting, "|W v_2|, trained", "largest, beta = 1"),
             0.01,
-            float(_norm(dataset, "subclass", beta=1.0).max()),
+            float(norm_of(dataset, "subclass", beta=1.0).max()),
         ),
         at_least(
             Subject(setting, "|W v_1|, trained", "least"),
             0.98,
-            float(_norm(dataset, "class").min()),
+            float(norm_of(dataset, "class").min()),
         ),
         at_least(
             Subject(setting, probe, "least, beta < 1"),
@@ -188,15 +182,15 @@ def _width(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
     on which the minimum norm spends a dimension at p = 6.
     """
     setting, probe = "width setting", "probe accuracy of the class"
-    law = np.sqrt(1 - dataset.beta) * _norm(known, "subclass", beta=0.0, embed_dim=7).drop_vars(
+    law = np.sqrt(1 - dataset.beta) * norm_of(known, "subclass", beta=0.0, embed_dim=7).drop_vars(
         "beta"
     )
-    error = np.abs(_norm(dataset, "subclass", embed_dim=7) / law - 1).sel(beta=INNER)
-    norms = _norm(dataset, "class", embed_dim=4)
+    error = np.abs(norm_of(dataset, "subclass", embed_dim=7) / law - 1).sel(beta=INNER)
+    norms = norm_of(dataset, "class", embed_dim=4)
     accuracy = dataset.class_accuracy.isel(step=-1).sel(embed_dim=4)
     mixed = {"beta": [*INNER, 1.0]}
     six = {
-        name: float(_norm(source, "subclass", embed_dim=6, beta=0.5).median())
+        name: float(norm_of(source, "subclass", embed_dim=6, beta=0.5).median())
         for name, source in (("trained", dataset), ("minimum norm", known))
     }
     return [
@@ -237,7 +231,7 @@ def _augmentation(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
         close(
             Subject(setting, f"{norm}, {name}", f"median, beta = {beta}"),
             predicted,
-            float(_norm(source, feature, beta=beta).median()),
+            float(norm_of(source, feature, beta=beta).median()),
             0.05,
         )
         for beta in (0.0, 0.5, 0.9)
@@ -257,7 +251,7 @@ def _mean_without_bias() -> list[Row]:
     """Without a bias a mean is no constant, and the square root law is not a law."""
     model = FeatureModel(d=3, noise=Gaussian(0.0))
     known = forecast(SETTING.replace(model=model), [{"beta": (0.0, 0.9)}], critical=False)
-    ratio = _norm(known, "subclass", beta=0.9) / _norm(known, "subclass", beta=0.0)
+    ratio = norm_of(known, "subclass", beta=0.9) / norm_of(known, "subclass", beta=0.0)
     subject = Subject("subclass mean 1, no bias", _LAW, "minimum norm, beta = 0.9")
     return [found(subject, float(ratio / np.sqrt(0.1)))]
 

@@ -31,8 +31,8 @@ from cldyn.sources import Stored
 from cldyn.sweeps import Group, forecast, sweep
 from cldyn.trajectory import gradient_noise
 
-# A small run changes SEEDS, FEW_SEEDS, the TIMES, LAST, DRAWS, HOVER_TIME and COOLED.
-SEEDS, FEW_SEEDS = 16, 8
+# A small run changes SEEDS, FEW_SEEDS, HOVER_SEEDS, the TIMES, LAST, DRAWS, HOVER_TIME and COOLED.
+SEEDS, FEW_SEEDS, HOVER_SEEDS = 8, 8, 16
 COLLAPSE_TIMES = np.concatenate([np.arange(0, 8, 0.1), np.arange(8, 20.1, 0.5)])
 WIDTH_TIMES = np.array([0.0, 0.5, *np.arange(1, 20.1)])
 JOINT_TIMES = np.array([0.0, 1.0, 2.0, *np.arange(4, 40.1, 2)])
@@ -233,7 +233,7 @@ def _hover(arm: Experiment) -> xr.Dataset:
     for rate in HOVER_RATES:
         last = round(HOVER_TIME / rate)
         steps = np.linspace(last // 4, last, 200).astype(int)
-        one, lanes = arm.replace(learning_rate=rate * damping), {"seed": range(SEEDS)}
+        one, lanes = arm.replace(learning_rate=rate * damping), {"seed": range(HOVER_SEEDS)}
         part = sweep(one, [lanes], steps, measure=["excess_loss", "distance"])
         parts.append(part.assign(square_distance=part.distance**2).mean("step"))
     rates = xr.DataArray([*HOVER_RATES], dims="rate", name="rate")
@@ -248,7 +248,7 @@ def _cooled(noise: float) -> tuple[list[Row], xr.Dataset]:
     start, decay = 0.004, COOLED // 16
     arm = NOISY.replace(schedule=InverseTime(float(decay)), learning_rate=start)
     steps = [*range(decay, 2 * decay, 100), *range(COOLED - decay, COOLED, 100)]
-    lanes = {"seed": range(SEEDS)}
+    lanes = {"seed": range(HOVER_SEEDS)}
     dataset = sweep(arm, [lanes], steps, measure=["excess_loss", "distance"])
     early, late = (
         dataset.sel(step=part) for part in (slice(0, 2 * decay), slice(COOLED - decay, None))

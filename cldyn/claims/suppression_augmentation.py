@@ -7,7 +7,7 @@ import xarray as xr
 
 from cldyn import plots, theory
 from cldyn.claims.settings import seeds
-from cldyn.claims.table import Claim, Row, Study, Subject, at_most, close, found, within
+from cldyn.claims.table import Claim, Row, Study, Subject, at_most, close, found, norm_of, within
 from cldyn.data import DistinctBasis, FeatureModel
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training, numerics
@@ -117,12 +117,6 @@ def _accuracy(keep: np.ndarray) -> np.ndarray:
     return np.asarray(theory.augmentation_accuracy(*_numbers(keep), d))
 
 
-def _class(dataset: xr.Dataset) -> xr.DataArray:
-    """|W v_1|, at the end of training where there is one."""
-    norms = dataset.feature_norms.sel(feature="class")
-    return norms.isel(step=-1) if "step" in norms.dims else norms
-
-
 def _closed(norms: xr.DataArray, experiment: Experiment) -> xr.DataArray:
     """The closed form for every cell of norms over noise_length and noise_keep."""
     with numerics("float64"):
@@ -135,7 +129,7 @@ def _closed(norms: xr.DataArray, experiment: Experiment) -> xr.DataArray:
 def _exact() -> list[Row]:
     """Noise along directions of its own is orthogonal: the closed form is exact."""
     axes: list[Group] = [loud(EQUAL_LENGTHS), {"noise_keep": (0.0, 1.0)}]
-    norms = _class(forecast(ORTHOGONAL, axes, critical=False))
+    norms = norm_of(forecast(ORTHOGONAL, axes, critical=False), "class")
     error = np.abs(norms / _closed(norms, ORTHOGONAL) - 1)
     subject = Subject(
         "orthogonal noise, n = 64, m = 4",
@@ -147,8 +141,8 @@ def _exact() -> list[Row]:
 
 def _grid(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
     setting = "gaussian noise, n = p = 64, m = 4, d = 2000"
-    limit = _class(known)
-    error = np.abs(_class(main) / limit - 1)
+    limit = norm_of(known, "class")
+    error = np.abs(norm_of(main, "class") / limit - 1)
     # Gaussian noise in 2000 dimensions is not quite orthogonal.
     raised = limit / _closed(limit, SETTING)
     return [
@@ -168,7 +162,7 @@ _REFERENCE = "sigma = 32, n = 64, m = 8, d = 4000"
 
 
 def _reference(reference: xr.Dataset, limit: xr.Dataset) -> list[Row]:
-    norms = _class(limit)
+    norms = norm_of(limit, "class")
     rows = [
         within(
             Subject(
@@ -182,7 +176,7 @@ def _reference(reference: xr.Dataset, limit: xr.Dataset) -> list[Row]:
         )
         for keep, (low, high) in NORM_RANGES.items()
     ]
-    error = np.abs(_class(reference) / norms - 1)
+    error = np.abs(norm_of(reference, "class") / norms - 1)
     subject = Subject(
         _REFERENCE, "|W v_1|, trained / minimum norm", f"off 1, largest of {error.size}"
     )
@@ -206,7 +200,7 @@ def _cure(reference: xr.Dataset) -> list[Row]:
 
 def _widths(widths: xr.Dataset) -> list[Row]:
     """The class is suppressed at every width, below n even more."""
-    norms, accuracy = _class(widths).median("seed"), widths.class_accuracy.isel(step=-1)
+    norms, accuracy = norm_of(widths, "class").median("seed"), widths.class_accuracy.isel(step=-1)
     accuracy = accuracy.median("seed")
     closed = _closed(norms.expand_dims(noise_keep=[1.0]), EQUAL).squeeze("noise_keep")
     rows = []

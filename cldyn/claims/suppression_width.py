@@ -9,7 +9,18 @@ import xarray as xr
 
 from cldyn import plots, theory
 from cldyn.claims.settings import WIDTH, WIDTH_MODEL, seeds
-from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found, within
+from cldyn.claims.table import (
+    Claim,
+    Row,
+    Study,
+    Subject,
+    at_least,
+    at_most,
+    close,
+    found,
+    norm_of,
+    within,
+)
 from cldyn.data import FeatureModel, Gaussian
 from cldyn.losses import Unsupervised
 from cldyn.sources import Population
@@ -84,15 +95,9 @@ def diagram() -> xr.DataArray:
     )
 
 
-def _class(dataset: xr.Dataset) -> xr.DataArray:
-    """|W v_1|, at the end of training where there is one."""
-    norms = dataset.feature_norms.sel(feature="class")
-    return norms.isel(step=-1) if "step" in norms.dims else norms
-
-
 def _minimum_norm(known: xr.Dataset) -> list[Row]:
     setting = "minimum norm, irrelevant strength 2"
-    norms = _class(known).sel(irrelevant_strength=2.0)
+    norms = norm_of(known, "class").sel(irrelevant_strength=2.0)
     narrow, wide = norms.sel(embed_dim=[1, 2, 3, 4]), norms.sel(embed_dim=[6, 8])
     widest = norms.sel(embed_dim=16)
     five = known.feature_norms.sel(irrelevant_strength=2.0, embed_dim=5)
@@ -118,7 +123,7 @@ def _minimum_norm(known: xr.Dataset) -> list[Row]:
 
 def _trained(main: xr.Dataset) -> list[Row]:
     setting = "trained, irrelevant strength 2"
-    norms = _class(main).sel(irrelevant_strength=2.0)
+    norms = norm_of(main, "class").sel(irrelevant_strength=2.0)
     accuracy = main.class_accuracy.isel(step=-1).sel(irrelevant_strength=2.0)
     wide, five = norms.embed_dim >= 6, norms.sel(embed_dim=5)
     probe = "probe accuracy of the class"
@@ -153,7 +158,7 @@ def _left_behind(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
     trained = main.feature_norms.sel(embed_dim=4, feature="class", irrelevant_strength=stronger)
     start, end = trained.isel(step=0).median("seed"), trained.isel(step=-1)
     order = start.copy(data=theory.left_behind(start.values, phi, np.array(stronger)))
-    limit = _class(known).sel(embed_dim=4, irrelevant_strength=stronger).median("seed")
+    limit = norm_of(known, "class").sel(embed_dim=4, irrelevant_strength=stronger).median("seed")
     off = {
         name: float(np.exp(np.abs(np.log(end.median("seed") / predicted)).max()))
         for name, predicted in (("early growth", order), ("minimum norm", limit))
@@ -193,7 +198,9 @@ def _sparse() -> tuple[list[Row], xr.Dataset]:
     limit = forecast(experiment, axes, critical=False)
     rows = []
     for name, source in (("minimum norm", limit), ("trained", dataset)):
-        narrow, wide = (_class(source).sel(embed_dim=widths) for widths in ([3, 4], [6, 8]))
+        narrow, wide = (
+            norm_of(source, "class").sel(embed_dim=widths) for widths in ([3, 4], [6, 8])
+        )
         setting = f"{name}, sparse of strength 4"
         rows += [
             at_most(Subject(setting, "|W v_1|", "largest, p = 3, 4"), 0.02, float(narrow.max())),

@@ -110,6 +110,12 @@ def spread(values: xr.DataArray | np.ndarray) -> str:
     return f"{middle:.3g} ({low:.3g} .. {high:.3g})"
 
 
+def norm_of(dataset: xr.Dataset, feature: str, **at: float) -> xr.DataArray:
+    """|W v_j|, at the end of training where there is one."""
+    norms = dataset.feature_norms.sel(feature=feature, **at)
+    return norms.isel(step=-1) if "step" in norms.dims else norms
+
+
 def _excess(error: float) -> float:
     """At least 0; what cannot be measured is infinitely wrong."""
     return math.inf if math.isnan(error) else max(0.0, error)
