@@ -216,7 +216,7 @@ def test_unlearning_rates_of_reference(strength, mean, rate, expected):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("positives", "bias"), zip(POSITIVES, (True, False, True), strict=True), ids=str
+    ("positives", "bias"), [*zip(POSITIVES, (True, False, True), strict=True)], ids=str
 )
 def test_gradient_descent_ends_where_predicted(positives, bias):
     model = FeatureModel(

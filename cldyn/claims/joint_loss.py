@@ -260,6 +260,6 @@ CLAIM = Claim(
     name="joint-loss",
     says="a weighted sum of the supervised and the unsupervised loss avoids both failures",
     source="claim 4 of Xue et al. (2023); threshold and square root law derived here",
-    cost="half a minute on 2 cores",
+    cost="about a minute on 2 cores",
     study=study,
 )

@@ -220,6 +220,6 @@ CLAIM = Claim(
     "least norm does",
     source="claim 1 of Xue et al. (2023); |W v_2| on samples and what gradient descent keeps "
     "derived here",
-    cost="half a minute on 2 cores",
+    cost="under a minute on 2 cores",
     study=study,
 )

@@ -258,6 +258,6 @@ CLAIM = Claim(
     "feature, but not of a collapsed subclass",
     source="after Xue et al. (2024), arXiv 2403.11391; escape times and what rivals leave derived "
     "here",
-    cost="half a minute on 2 cores",
+    cost="under a minute on 2 cores",
     study=study,
 )

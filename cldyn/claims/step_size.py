@@ -280,6 +280,6 @@ CLAIM = Claim(
     "oscillation and divergence, and what is left",
     source="this project; the question of simplicity bias across step sizes goes beyond Xue et al. "
     "(2023)",
-    cost="about a minute on 2 cores",
+    cost="under a minute on 2 cores",
     study=study,
 )

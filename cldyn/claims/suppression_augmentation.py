@@ -231,6 +231,6 @@ CLAIM = Claim(
     says="noise that all views of an example keep suppresses the class at any width; better "
     "augmentation cures it",
     source="claim 3(b) of Xue et al. (2023); closed forms of norm and probe accuracy derived here",
-    cost="half a minute on 2 cores",
+    cost="about a minute on 2 cores",
     study=study,
 )

@@ -243,6 +243,6 @@ CLAIM = Claim(
     says="a narrow embedding suppresses the class for easy irrelevant features; a wider one learns "
     "it",
     source="claim 3(a) of Xue et al. (2023); the boundary by early growth derived here",
-    cost="half a minute on 2 cores",
+    cost="under a minute on 2 cores",
     study=study,
 )
