@@ -4,6 +4,7 @@ import contextlib
 import doctest
 import inspect
 import io
+import json
 import re
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import pytest
 
 import cldyn
 
-README = (Path(__file__).parent.parent / "README.md").read_text()
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.S)
 PUBLIC = {name: value for name in cldyn.__all__ if callable(value := getattr(cldyn, name))}
 WITH_EXAMPLES = sorted(
@@ -27,6 +29,16 @@ def test_python_of_the_readme_runs_from_top_to_bottom(tmp_path, monkeypatch):
     names: dict = {}
     for number, block in enumerate(BLOCKS):
         exec(compile(block, f"README block {number}", "exec"), names)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.name)
+def test_notebooks_are_kept_with_what_they_show(path):
+    cells = json.loads(path.read_text())["cells"]
+    shown = [
+        kind for cell in cells for one in cell.get("outputs", ()) for kind in one.get("data", ())
+    ]
+    assert "image/png" in shown
+    assert not [one for cell in cells for one in cell.get("outputs", ()) if "ename" in one]
 
 
 def test_every_public_verb_and_source_has_an_example():
