@@ -9,7 +9,19 @@ import xarray as xr
 from cldyn import plots, theory
 from cldyn.claims import suppression_augmentation
 from cldyn.claims.settings import COLLAPSE, WIDTH, seeds
-from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found, norm_of
+from cldyn.claims.table import (
+    Claim,
+    Row,
+    Study,
+    Subject,
+    at_least,
+    at_most,
+    close,
+    found,
+    highest,
+    lowest,
+    norm_of,
+)
 from cldyn.data import FeatureModel, Gaussian
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training
@@ -120,27 +132,27 @@ def _population(main: xr.Dataset) -> list[Row]:
         at_most(
             Subject(setting, "|W v_1|, trained", f"largest, beta < {threshold:.3f}"),
             0.01,
-            float(below.max()),
+            highest(below),
         ),
         at_least(
             Subject(setting, "|W v_1|, trained", f"least, {threshold:.3f} < beta < 1"),
             0.84,
-            float(above.min()),
+            lowest(above),
         ),
         at_most(
             Subject(setting, "|W v_2| - sqrt(1 - beta) |W v_2|(beta = 0)", "largest, beta < 1"),
             1e-3,
-            float(off.max()),
+            highest(off),
         ),
         at_most(
             Subject(setting, "|W v_2|, trained", "largest, beta = 1"),
             0.01,
-            float(norm_of(main, "subclass", beta=1.0).max()),
+            highest(norm_of(main, "subclass", beta=1.0)),
         ),
         at_most(
             Subject(setting, "|W v_j|, trained less predicted", "largest"),
             1e-3,
-            float(np.abs(end - predicted).max()),
+            highest(np.abs(end - predicted)),
         ),
     ]
 
@@ -157,21 +169,21 @@ def _collapse(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
     accuracy = dataset.subclass_accuracy.isel(step=-1)
     setting, probe = "collapse setting", "probe accuracy of the subclass"
     return [
-        at_most(Subject(setting, _LAW, "off 1, largest, 0 < beta < 1"), 0.03, float(error.max())),
+        at_most(Subject(setting, _LAW, "off 1, largest, 0 < beta < 1"), 0.03, highest(error)),
         at_most(
             Subject(setting, "|W v_2|, trained", "largest, beta = 1"),
             0.01,
-            float(norm_of(dataset, "subclass", beta=1.0).max()),
+            highest(norm_of(dataset, "subclass", beta=1.0)),
         ),
         at_least(
             Subject(setting, "|W v_1|, trained", "least"),
             0.98,
-            float(norm_of(dataset, "class").min()),
+            lowest(norm_of(dataset, "class")),
         ),
         at_least(
             Subject(setting, probe, "least, beta < 1"),
             0.99,
-            float(accuracy.sel(beta=[0.0, *INNER]).min()),
+            lowest(accuracy.sel(beta=[0.0, *INNER])),
         ),
         found(Subject(setting, probe, "median, beta = 1"), float(accuracy.sel(beta=1.0).median())),
     ]
@@ -197,12 +209,12 @@ def _width(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
         at_most(
             Subject(setting, "|W v_1|, trained", "largest, p = 4, beta = 0"),
             0.01,
-            float(norms.sel(beta=0.0).max()),
+            highest(norms.sel(beta=0.0)),
         ),
         at_least(
             Subject(setting, "|W v_1|, trained", "least, p = 4, beta >= 0.1"),
             0.98,
-            float(norms.sel(mixed).min()),
+            lowest(norms.sel(mixed)),
         ),
         at_most(
             Subject(setting, probe, "median, p = 4, beta = 0"),
@@ -212,11 +224,9 @@ def _width(dataset: xr.Dataset, known: xr.Dataset) -> list[Row]:
         at_least(
             Subject(setting, probe, "least, p = 4, beta >= 0.1"),
             0.99,
-            float(accuracy.sel(mixed).min()),
+            lowest(accuracy.sel(mixed)),
         ),
-        at_most(
-            Subject(setting, _LAW, "off 1, largest, p = 7, 0<beta<1"), 0.03, float(error.max())
-        ),
+        at_most(Subject(setting, _LAW, "off 1, largest, p = 7, 0<beta<1"), 0.03, highest(error)),
         found(Subject(setting, "|W v_2|", "median, p = 6, beta = 0.5"), six),
     ]
 

@@ -7,7 +7,18 @@ import xarray as xr
 
 from cldyn import plots, theory
 from cldyn.claims.settings import COLLAPSE, WIDTH_MODEL, seeds
-from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found, within
+from cldyn.claims.table import (
+    Claim,
+    Row,
+    Study,
+    Subject,
+    at_least,
+    at_most,
+    close,
+    found,
+    highest,
+    within,
+)
 from cldyn.data import FeatureModel, Gaussian
 from cldyn.encoders import DeepLinear, Linear
 from cldyn.experiment import Experiment, Training
@@ -204,7 +215,7 @@ def _drift() -> tuple[list[Row], xr.Dataset]:
     return [
         *rows,
         found(subject, float(drift[RATES[0]].median())),
-        at_most(bounded, 1e-6, float(flow.imbalance.max())),
+        at_most(bounded, 1e-6, highest(flow.imbalance)),
     ], dataset
 
 
@@ -214,9 +225,7 @@ def _crowded(crowded: xr.Dataset) -> list[Row]:
     off = np.exp(np.abs(np.log(end.first_layer_norms / end.left_behind)))
     law = "|W_1 v_1| / start^(1 - phi_1^2/phi_k^2)"
     rows = [
-        at_most(
-            Subject("crowded out, p = 4", law, "or its inverse, largest"), 3.0, float(off.max())
-        )
+        at_most(Subject("crowded out, p = 4", law, "or its inverse, largest"), 3.0, highest(off))
     ]
     for strength in STRENGTHS:
         setting = f"crowded out, irrelevant strength {strength:g}"

@@ -7,7 +7,19 @@ import xarray as xr
 
 from cldyn import plots, theory
 from cldyn.claims.settings import COLLAPSE, seeds
-from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found, within
+from cldyn.claims.table import (
+    Claim,
+    Row,
+    Study,
+    Subject,
+    at_least,
+    at_most,
+    close,
+    found,
+    highest,
+    lowest,
+    within,
+)
 from cldyn.data import FeatureModel, Gaussian
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training
@@ -113,7 +125,7 @@ def _at_all(setting: str, shares: xr.DataArray, regime: str, low: float, high: f
     subject = Subject(
         setting, f"lanes that {WORDS[regime]}", f"{at[0]:g} .. {at[-1]:g} of critical, least"
     )
-    return at_least(subject, 1.0, float(share.min()))
+    return at_least(subject, 1.0, lowest(share))
 
 
 def _one_mode(dataset: xr.Dataset) -> list[Row]:
@@ -166,11 +178,11 @@ def _collapse(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
     }
     at = Subject("collapse, from a small start", "lanes that diverge", "fraction of critical")
     return [
-        at_most(Subject(below, "distance to the minimum norm", largest), 1e-6, float(far.max())),
+        at_most(Subject(below, "distance to the minimum norm", largest), 1e-6, highest(far)),
         at_most(
             Subject(below, "|W v_2| over its limit, off 1 by", largest),
             0.01,
-            float(left.where(settled).max()),
+            highest(left.where(settled, -np.inf)),
         ),
         at_least(Subject(beyond, bounded, "share"), 1.0, steady),
         found(Subject(beyond, "distance to the minimum norm", "median over seeds"), away),
@@ -192,7 +204,7 @@ def _bias(main: xr.Dataset, flow: xr.Dataset, known: xr.Dataset) -> list[Row]:
     # The bound is that of a careful rate of the same seed.
     share = flow.feature_norms.sel(feature="subclass").max("step") / known.peak_bound
     peak = Subject("collapse, gradient flow", "peak of |W v_2| over its bound", "largest of seeds")
-    rows.append(at_most(peak, 1.0, float(share.max())))
+    rows.append(at_most(peak, 1.0, highest(share)))
     for fraction in (1.02, 1.1, 1.5, 1.8):
         norms = main.feature_norms.sel(learning_rate=fraction).isel(step=-1).median("seed")
         subject = Subject(

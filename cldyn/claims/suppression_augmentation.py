@@ -7,7 +7,18 @@ import xarray as xr
 
 from cldyn import plots, theory
 from cldyn.claims.settings import seeds
-from cldyn.claims.table import Claim, Row, Study, Subject, at_most, close, found, norm_of, within
+from cldyn.claims.table import (
+    Claim,
+    Row,
+    Study,
+    Subject,
+    at_most,
+    close,
+    found,
+    highest,
+    norm_of,
+    within,
+)
 from cldyn.data import DistinctBasis, FeatureModel
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training, numerics
@@ -136,7 +147,7 @@ def _exact() -> list[Row]:
         "|W v_1|, minimum norm / closed form",
         "off 1, largest, noise_keep 0, 1",
     )
-    return [at_most(subject, 1e-9, float(error.max()))]
+    return [at_most(subject, 1e-9, highest(error))]
 
 
 def _grid(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
@@ -149,7 +160,7 @@ def _grid(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
         at_most(
             Subject(setting, "|W v_1|, trained / minimum norm", f"off 1, largest of {error.size}"),
             0.05,
-            float(error.max()),
+            highest(error),
         ),
         found(
             Subject(setting, "|W v_1|, minimum norm / closed form", f"range of {error.size}"),
@@ -180,7 +191,7 @@ def _reference(reference: xr.Dataset, limit: xr.Dataset) -> list[Row]:
     subject = Subject(
         _REFERENCE, "|W v_1|, trained / minimum norm", f"off 1, largest of {error.size}"
     )
-    return [*rows, at_most(subject, 0.02, float(error.max()))]
+    return [*rows, at_most(subject, 0.02, highest(error))]
 
 
 def _cure(reference: xr.Dataset) -> list[Row]:
@@ -219,7 +230,7 @@ def _widths(widths: xr.Dataset) -> list[Row]:
             found(Subject(setting, "probe accuracy of the class", "median, by p"), _by_width(told)),
         ]
     subject = Subject("equal views, d = 4000", "|W v_1|, trained / closed form", "largest")
-    return [*rows, at_most(subject, 1.05, float((norms / closed).max()))]
+    return [*rows, at_most(subject, 1.05, highest(norms / closed))]
 
 
 def _by_width(values: xr.DataArray) -> dict[str, float]:

@@ -18,6 +18,8 @@ from cldyn.claims.table import (
     at_most,
     close,
     found,
+    highest,
+    lowest,
     norm_of,
     within,
 )
@@ -108,9 +110,9 @@ def _minimum_norm(known: xr.Dataset) -> list[Row]:
         return Subject(setting, "|W v_1|", statistic)
 
     return [
-        at_most(of("largest, p = 1 .. 4"), 0.01, float(narrow.max())),
-        within(of("least, p = 6, 8"), 0.9955, 0.9995, float(wide.min())),
-        within(of("largest, p = 6, 8"), 0.9955, 0.9995, float(wide.max())),
+        at_most(of("largest, p = 1 .. 4"), 0.01, highest(narrow)),
+        within(of("least, p = 6, 8"), 0.9955, 0.9995, lowest(wide)),
+        within(of("largest, p = 6, 8"), 0.9955, 0.9995, highest(wide)),
         found(of("p = 16, seeds"), f"{float(widest.min()):.4f} .. {float(widest.max()):.4f}"),
         close(
             Subject(setting, "|W v_1|^2 + |W v_2|^2", "p = 5, median"),
@@ -131,10 +133,13 @@ def _trained(main: xr.Dataset) -> list[Row]:
     return [
         at_least(Subject("trained", "trajectories that stayed finite", "share"), 1.0, finite),
         at_most(
-            Subject(setting, "|W v_1|", "largest, p = 4"), 0.01, float(norms.sel(embed_dim=4).max())
+            Subject(setting, "|W v_1|", "largest, p = 4"), 0.01, highest(norms.sel(embed_dim=4))
         ),
         within(
-            Subject(setting, "|W v_1|", "least, p >= 6"), 0.99, 1.0, float(norms.where(wide).min())
+            Subject(setting, "|W v_1|", "least, p >= 6"),
+            0.99,
+            1.0,
+            lowest(norms.where(wide, np.inf)),
         ),
         found(
             Subject(setting, "|W v_1|, which depends on the start", "p = 5, seeds"),
@@ -145,7 +150,9 @@ def _trained(main: xr.Dataset) -> list[Row]:
             0.55,
             float(accuracy.sel(embed_dim=4).median()),
         ),
-        at_least(Subject(setting, probe, "least, p >= 6"), 0.99, float(accuracy.where(wide).min())),
+        at_least(
+            Subject(setting, probe, "least, p >= 6"), 0.99, lowest(accuracy.where(wide, np.inf))
+        ),
     ]
 
 
@@ -203,8 +210,8 @@ def _sparse() -> tuple[list[Row], xr.Dataset]:
         )
         setting = f"{name}, sparse of strength 4"
         rows += [
-            at_most(Subject(setting, "|W v_1|", "largest, p = 3, 4"), 0.02, float(narrow.max())),
-            at_least(Subject(setting, "|W v_1|", "least, p = 6, 8"), 0.98, float(wide.min())),
+            at_most(Subject(setting, "|W v_1|", "largest, p = 3, 4"), 0.02, highest(narrow)),
+            at_least(Subject(setting, "|W v_1|", "least, p = 6, 8"), 0.98, lowest(wide)),
         ]
     return rows, dataset
 
@@ -229,7 +236,7 @@ def _population() -> tuple[list[Row], xr.Dataset]:
         at_most(
             Subject(setting, "|W v_j|, trained less predicted", "largest, p = 1 .. 4"),
             1e-3,
-            float(np.abs(end.values - expected).max()),
+            highest(np.abs(end.values - expected)),
         ),
         found(
             Subject(setting, "largest norm before the takeover", f"p = 1, step {int(first.step)}"),

@@ -110,6 +110,16 @@ def spread(values: xr.DataArray | np.ndarray) -> str:
     return f"{middle:.3g} ({low:.3g} .. {high:.3g})"
 
 
+def highest(values: xr.DataArray | np.ndarray) -> float:
+    """The largest of all; NaN, which no bound allows, if one of them is."""
+    return float(np.asarray(values).max())
+
+
+def lowest(values: xr.DataArray | np.ndarray) -> float:
+    """The least of all; NaN, which no bound allows, if one of them is."""
+    return float(np.asarray(values).min())
+
+
 def norm_of(dataset: xr.Dataset, feature: str, **at: float) -> xr.DataArray:
     """|W v_j|, at the end of training where there is one."""
     norms = dataset.feature_norms.sel(feature=feature, **at)
