@@ -120,7 +120,7 @@ def _peak(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
     for rate in share.learning_rate[~careful.any("seed")].values:
         values = share.sel(learning_rate=rate)
         measured = {"median": float(values.median()), "largest": float(values.max())}
-        rows.append(found(Subject(f"rate {rate:g}, which is larger", what), measured))
+        rows.append(found(Subject(f"rate {rate:g}, above 1/(8 lambda_max(M))", what), measured))
     return rows
 
 
@@ -165,7 +165,7 @@ def _decay() -> tuple[list[Row], xr.Dataset]:
         predicted = _decay_rate(base.replace(**dict(zip(SETTINGS, values, strict=True))))
         curves = dataset.feature_norms.sel(feature="subclass").isel(class_strength=i)
         curves = curves.transpose("seed", "step")
-        setting = "phi {:g}, {:g}; mu_2 {:g}; keep_1 {:g}; rate {:g}".format(*values)
+        setting = "population, phi {:g}, {:g}; mu_2 {:g}; keep_1 {:g}; rate {:g}".format(*values)
         late = i == len(SETTINGS["class_keep"]) - 1
         for high, low in (WINDOW, LATE_WINDOW) if late else (WINDOW,):
             fits = phases(dataset.step, curves, fit_high=high, fit_low=low)
@@ -173,7 +173,7 @@ def _decay() -> tuple[list[Row], xr.Dataset]:
             subject = Subject(setting, "decay rate of |W v_2| per step", f"median, fit {spans}")
             measured = float(np.median(fits.decay_rate))
             if late and (high, low) == WINDOW:
-                rows.append(found(subject, {"both rows take part": measured}))
+                rows.append(found(subject, {"both rows of W take part": measured}))
             else:
                 rows.append(close(subject, predicted, measured, 0.03))
     return rows, dataset

@@ -49,7 +49,9 @@ def class_collapse(clusters: xr.Dataset, lanes: xr.Dataset, prediction: xr.Datas
         "predicted learning step": parts.DIAMOND,
         "predicted limit": parts.LIMIT,
         "predicted bound of the peak": parts.BOUND,
-        f"predicted rate of unlearning, {float(prediction.decay_rate):.3f} a step": parts.CURVE,
+        f"unlearning predicted of the population, {float(prediction.decay_rate):.3f} a step": (
+            parts.CURVE
+        ),
     }
     parts.legend(below, ("class", "subclass"), strokes, **place)
     return figure
