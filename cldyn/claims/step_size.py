@@ -167,7 +167,7 @@ def _collapse(main: xr.Dataset, known: xr.Dataset) -> list[Row]:
     distance = main.distance.isel(step=-1)
     # Long enough for 20 e-folding times of the slowest direction, at its least rate 4 eta m_min.
     settled = (rates < 1) & (4 * main.step_size * known.smallest_second * LAST > 20)
-    far = distance.fillna(np.inf).where(settled)
+    far = distance.fillna(np.inf).where(settled, -np.inf)
     below, beyond = f"collapse, {LAST} steps", "collapse, 1.02 of critical"
     largest, bounded = f"largest of {int(settled.sum())} settled", f"lanes that {WORDS['bounded']}"
     steady = float(shares.sel(regime="bounded", learning_rate=1.02))
