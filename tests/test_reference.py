@@ -2,8 +2,8 @@
 
 They agree to rounding: all 36 entries there were, of which these are kept. Bit for bit none is
 equal in every number, since sums have another order: those in float64 differ by 2e-14 at most.
-Where programs are compiled without optimizing, as in this suite, the last bit of starts drawn in
-float32 is another.
+Where programs are compiled without optimizing, as in this suite, XLA draws other low bits (1e-8),
+hence the wider tolerance.
 """
 
 import json
@@ -11,13 +11,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-import optax
 import pytest
 
 import cldyn
 from cldyn import (
     Adam,
-    Basis,
     DeepLinear,
     DistinctBasis,
     Epochs,
@@ -37,7 +35,6 @@ from cldyn import (
     Training,
     Unsupervised,
 )
-from cldyn.optimizers import Scheduled
 
 REFERENCE = json.loads(Path(__file__).with_name("reference.json").read_text())
 RECORD_AT = [0, 15, 50]
@@ -46,16 +43,6 @@ DOUBLE = {"rtol": 1e-9, "atol": 1e-12} if PLAIN_XLA else {"rtol": 5e-7, "atol": 
 TOLERANCE = {"float64": DOUBLE, "float32": {"rtol": 2e-5, "atol": 2e-6}}
 # These the old code told where their conditions fail, too, and without what full outputs take.
 CHANGED = ("peak_bound", "learning_step", "efold")
-
-
-@cldyn.noun
-class Nadam(Scheduled):
-    """An optimizer of one's own."""
-
-    momentum: float = 0.9
-
-    def transform(self, weight_decay):
-        return self.clipped(optax.nadam(self.rate(), self.momentum))
 
 
 def two_classes():
@@ -77,10 +64,6 @@ MIXED = FeatureModel(
 SPARSE = FeatureModel(
     d=16, class_strength=1.2, subclass_strength=0.8, irrelevant_strength=(1.6, 1.4, 1.2),
     irrelevant="sparse", irrelevant_keep=(0.7, 0.7, 0.7), subclass_mean=0.4, noise=Gaussian(0.6),
-)  # fmt: skip
-BASIS = FeatureModel(
-    d=12, class_strength=1.2, subclass_mean=0.5, class_keep=0.9, subclass_keep=0.7,
-    noise=Basis(0.9, 0.5),
 )  # fmt: skip
 WIDE = FeatureModel(
     d=40, class_mean=0.3, subclass_keep=0.6, irrelevant_strength=(1.3, 0.6),
