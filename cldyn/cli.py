@@ -6,9 +6,11 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,7 +20,8 @@ import tyro
 from cldyn import plots, screen, store
 from cldyn.checks import Refused, refuse, require
 from cldyn.claims import CLAIMS, own
-from cldyn.claims.table import Row, Study, write
+from cldyn.claims.table import Claim, Row, Study, write
+from cldyn.sweeps import cores
 from cldyn.words import asked, listing
 
 FORMATS = ("png", "pdf", "svg")
@@ -77,12 +80,12 @@ class Reproduce:
         require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
         chosen = [claim for claim in CLAIMS if not self.words or claim.name in self.words]
         folders = [_writable(self.out / claim.name, f"figure.{self.format}") for claim in chosen]
-        rows = {
-            claim.name: _report(claim.name, claim.study(), folder, self.format)
-            for claim, folder in zip(chosen, folders, strict=True)
-        }
+        rows = {}
+        for claim, some in _studied(chosen, folders, self.format):
+            rows[claim.name] = some
+            _tell(claim.name, some, self.out / claim.name)
         if len(chosen) > 1:
-            print(screen.summary(rows), end="")
+            print(screen.summary({claim.name: rows[claim.name] for claim in chosen}), end="")
         return int(any(row.verdict == "fails" for some in rows.values() for row in some))
 
 
@@ -120,7 +123,8 @@ class Run:
         told = [f"{name}={value}" for name, value in options.items() if value is not None]
         meant = asked([*self.words, *told])
         folder = _writable(self.out / "run", "figure.png")
-        _report("run", own.study(meant.experiment, meant.steps, meant.seeds), folder, "png")
+        study = own.study(meant.experiment, meant.steps, meant.seeds)
+        _tell("run", _kept(study, folder, "png"), folder)
         return 0
 
 
@@ -155,12 +159,53 @@ def _writable(folder: Path, figure: str) -> Path:
     return folder
 
 
-def _report(name: str, study: Study, folder: Path, format: str) -> list[Row]:
+def _studied(
+    claims: Sequence[Claim], folders: Sequence[Path], format: str
+) -> Iterator[tuple[Claim, list[Row]]]:
+    """Claims and their rows as they are done: side by side, every process with cores of its own.
+
+    An accelerator is for one process, and then for one claim after the other.
+    """
+    count = min(len(claims), cores())
+    if count < 2 or jax.default_backend() != "cpu":
+        for claim, folder in zip(claims, folders, strict=True):
+            yield claim, _kept(claim.study(), folder, format)
+        return
+    context = get_context("spawn")
+    shares = context.Queue()
+    for first in range(count):
+        shares.put((first, count))
+    with ProcessPoolExecutor(count, context, _begin, (shares,)) as pool:
+        # The longest is last in the list.
+        jobs = reversed([*zip(claims, folders, strict=True)])
+        running = {pool.submit(_study, claim.name, at, format): claim for claim, at in jobs}
+        for done in as_completed(running):
+            yield running[done], done.result()
+
+
+def _begin(shares: Any) -> None:
+    """A process of `_studied` takes every count-th of the cores."""
+    first, count = shares.get()
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[first::count])
+    jax.config.update("jax_default_matmul_precision", "highest")
+
+
+def _study(name: str, folder: Path, format: str) -> list[Row]:
+    claim = next(claim for claim in CLAIMS if claim.name == name)
+    return _kept(claim.study(), folder, format)
+
+
+def _kept(study: Study, folder: Path, format: str) -> list[Row]:
+    """The rows of a study, all of which is written."""
     store.save(folder / "trajectories.zarr", study.trajectories)
     write(folder / "table.csv", study.rows)
     plots.save(study.figure, folder / f"figure.{format}")
-    print(screen.told(name, study.rows), f"{folder / 'table.csv'} has every row.")
     return study.rows
+
+
+def _tell(name: str, rows: list[Row], folder: Path) -> None:
+    print(screen.told(name, rows), f"{folder / 'table.csv'} has every row.", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -14,13 +14,13 @@ _COLOURS = {"holds": "green", "fails": "bold red", "found": "yellow"}
 
 
 def told(name: str, rows: list[Row]) -> str:
-    """Failures in full, then what was found, as far as it fits a screen; last, what holds."""
+    """Failures in full, then what else was measured, as far as it fits; last, what holds."""
     failed = [row for row in rows if row.verdict == "fails"]
     found = [row for row in rows if row.verdict == "found"]
     shown = _table(f"{name}: failed", failed, "predicted", "measured", "tolerance")
     room, count = max(_LINES - shown.count("\n"), 8), len(found)
     while True:
-        drawn = _table(f"{name}: found", found, "measured", "predicted")
+        drawn = _table(f"{name}: measured, without a verdict", found, "measured", "predicted")
         lines = drawn.count("\n")
         if lines <= room:
             break

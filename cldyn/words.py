@@ -8,6 +8,7 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -169,5 +170,7 @@ def _place(owner: Any, name: str, given: Any) -> nouns.Path:
     if name not in there or not homes:
         require(not homes, name, given, f"only with {' or '.join(homes)}")
         known = {one for _, kind in _kinds() for one in _words(kind) if one in there}
-        refuse("name", name, f"one of {', '.join(sorted(known))}")
+        near = get_close_matches(name, known, 1)
+        perhaps = f"{near[0]}, perhaps; " if near else ""
+        refuse("name", name, f"{perhaps}one of {', '.join(sorted(known))}")
     return nouns.place(owner, name)

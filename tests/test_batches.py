@@ -74,7 +74,7 @@ def of(origin, model=MODEL, n=8, **training):
 
 def units_of(experiment):
     """What the batches of an experiment are made of, on inputs as they are."""
-    drawn = experiment.problem.draw(jnp.dtype(float), False)
+    drawn = experiment.problem.draw(jnp.dtype(float))
     return experiment.problem.units(drawn, experiment.training, drawn.x)
 
 

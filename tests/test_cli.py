@@ -10,7 +10,6 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from cldyn import cli, screen, store
-from cldyn.claims import class_collapse
 from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found, within
 
 Q = Subject("setting", "quantity", "statistic")
@@ -82,7 +81,7 @@ def test_fields_are_listed(capsys):
     ],
 )
 def test_bad_words_get_one_line(capsys, monkeypatch, words, named):
-    monkeypatch.setattr(cli, "_report", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(cli, "_studied", lambda *_: pytest.fail("ran"))
     status, out, err = call(capsys, *words)
     assert status == 2 and out == ""
     assert err.count("\n") == 1 and named in err and "allowed" in err and "---" not in err
@@ -91,7 +90,8 @@ def test_bad_words_get_one_line(capsys, monkeypatch, words, named):
 def test_words_stand_among_options(capsys, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(cli.own, "study", lambda *given: asked.append(given))
-    monkeypatch.setattr(cli, "_report", lambda *_: None)
+    for name in ("_kept", "_tell"):
+        monkeypatch.setattr(cli, name, lambda *_: None)
     (tmp_path / "my.toml").write_text("n = 8\nseeds = 2\nsteps = 7")
     words = f"run d=20 --steps 3 optimizer=adam --out {tmp_path} {tmp_path / 'my.toml'} m=4"
     assert call(capsys, *words.split())[0] == 0
@@ -198,6 +198,7 @@ def test_what_is_predicted_stands_beside_what_is_found():
 def test_all_claims_end_in_one_summary_and_the_status_of_the_verdicts(
     tmp_path, monkeypatch, capsys
 ):
+    monkeypatch.setattr(cli, "cores", lambda: 1)  # processes of their own know other claims
     for last, expected in ((0.5, 0), (2.0, 1)):
         claims = claim("first", 0.1, 0.2), claim("second", 0.3, last)
         monkeypatch.setattr(cli, "CLAIMS", claims)
@@ -206,14 +207,52 @@ def test_all_claims_end_in_one_summary_and_the_status_of_the_verdicts(
         assert status == expected and summary.index("first") < summary.index("second")
         assert ("second: quantity 1" in summary) == (expected == 1)
         assert f"{tmp_path / 'first' / 'table.csv'} has every row." in out
-        assert (tmp_path / "first" / "table.csv").exists()
         assert (tmp_path / "second" / "figure.png").exists()
-    _, out, _ = call(capsys, "reproduce", "first", "--out", str(tmp_path))
-    assert "all claims" not in out
+        with (tmp_path / "first" / "table.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert list(rows[0]) == list(Row.__dataclass_fields__) and len(rows) == 2
+        assert store.load(tmp_path / "first" / "trajectories.zarr").equals(xr.Dataset())
+    _, out, _ = call(capsys, "reproduce", "first", "--out", str(tmp_path), "--format", "svg")
+    assert "all claims" not in out and (tmp_path / "first" / "figure.svg").stat().st_size > 100
+
+
+PROGRAM = """
+import os, sys
+import xarray as xr
+from matplotlib.figure import Figure
+from cldyn import cli
+from cldyn.claims.table import Claim, Study, Subject, at_most, found
+
+
+def study():
+    cores = cli.cores()
+    rows = [found(Subject("process", "number"), str(os.getpid()))]
+    return Study([*rows, at_most(Subject("its", "cores"), 1, cores)], {"": xr.Dataset()}, Figure())
+
+
+cli.CLAIMS = tuple(Claim(name, "", "", "", study) for name in ("first", "second"))
+if __name__ == "__main__":
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
+    cli.main(["reproduce", "--out", sys.argv[1]])
+"""
+
+
+@pytest.mark.skipif(cli.cores() < 2, reason="one core: claims follow each other in one process")
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes share all cores")
+def test_claims_are_studied_side_by_side_each_with_cores_of_its_own(tmp_path):
+    (tmp_path / "program.py").write_text(PROGRAM)
+    words = [sys.executable, tmp_path / "program.py", tmp_path / "out"]
+    heard = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert "all claims" in heard.stdout and heard.stdout.count("1 predictions hold, 0 fail") == 2
+    processes = set()
+    for name in ("first", "second"):
+        with (tmp_path / "out" / name / "table.csv").open() as file:
+            processes.add(next(csv.DictReader(file))["measured"])
+    assert len(processes) == 2
 
 
 def test_what_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_report", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(cli, "_studied", lambda *_: pytest.fail("ran"))
     for name in ("trajectories.zarr", "table.csv", "figure.png"):
         out = tmp_path / name.split(".")[0]
         (out / "class-collapse" / name).mkdir(parents=True)
@@ -226,25 +265,6 @@ def test_a_reader_who_has_seen_enough_is_no_failure():
     with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
         running.stdout.close()
         assert running.wait() == 0 and running.stderr.read() == b""
-
-
-@pytest.mark.slow
-def test_class_collapse_is_reproduced(tmp_path, capsys, monkeypatch):
-    few = {"SEEDS": 4, "FEW_SEEDS": 2, "RATES": (0.02, class_collapse.FIGURE_RATE, 0.08)}
-    for name, value in few.items():
-        monkeypatch.setattr(class_collapse, name, value)
-    words = "reproduce", "class-collapse", "--out", str(tmp_path), "--format", "svg"
-    status, out, _ = call(capsys, *words)
-    folder = tmp_path / "class-collapse"
-    assert status == 0 and "predictions hold, 0 fail" in out
-    with (folder / "table.csv").open() as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == list(Row.__dataclass_fields__)
-    assert len(rows) > 25 and {row["verdict"] for row in rows} <= {"holds", "found"}
-    assert (folder / "figure.svg").stat().st_size > 10_000
-    main = store.load(folder / "trajectories.zarr")
-    assert main.feature_norms.dims == ("seed", "learning_rate", "step", "feature")
-    assert main.sizes["seed"] == 4 and main.sizes["learning_rate"] == 3
 
 
 def test_a_setting_of_ones_own_is_run_and_told(tmp_path, capsys):

@@ -104,7 +104,7 @@ def test_full_batches_store_augmented_views_once_by_their_seed():
     own = Experiment(source, LINEAR, "float64")
     names = ["embeddings", "class_accuracy", "train_class_variance", "loss"]
     run = cldyn.run(own, [0, 50], measure=names)
-    drawn = np.asarray(source.draw(np.dtype(float), False).x)
+    drawn = np.asarray(source.draw(np.dtype(float)).x)
     assert drawn.shape == (9, 3, 5) and len(np.unique(drawn)) == drawn.size
     assert 0.2 < np.std(drawn - x[:, :1]) < 0.4
     stored = cldyn.views(drawn, label, subclass, directions, test=test)
@@ -121,7 +121,7 @@ def test_every_step_augments_the_inputs_of_its_batch_anew(batch):
     x, label, *_ = arrays(4)
     source = cldyn.augmented(x[:, 0], label, noisy, m=2)
     training = Training(batch=batch, positives=Unsupervised())
-    units = source.units(source.draw(np.dtype(float), False), training, None)
+    units = source.units(source.draw(np.dtype(float)), training, None)
     seen = []
     for step in range(8):
         key = jax.random.fold_in(units.key, step)

@@ -187,7 +187,7 @@ def test_plain_functions_stand_where_nouns_have_no_numbers():
         return x + 0.1 * jax.random.normal(key, x.shape)
 
     def halving(step):
-        return 0.5 ** (step / 50)
+        return 0.5 ** (step / 50)  # in float32: JAX divides an int32 by a Python number so
 
     plain = SHAKEN.replace(augmentation=shake, schedule=halving)
     ours, theirs = (

@@ -105,7 +105,7 @@ def family(problem: Stored, data_seeds: Sequence[int]) -> xr.Dataset:
 def _members(problem: Stored, data_seeds: Array, sizes: Array) -> dict[str, Array]:
     def one(seed: Array) -> dict[str, Array]:
         seeded: Any = {"data_seed": seed}
-        drawn = replace(problem, **seeded).draw(sizes.dtype, test=False)
+        drawn = replace(problem, **seeded).draw(sizes.dtype)
         train: Any = drawn.train()
         frame = moments.frame(drawn.x, drawn.member)
         least = theory.frame_minimizer(frame.second, frame.class_factor, 3, decays=False)

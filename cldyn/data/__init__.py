@@ -12,7 +12,6 @@ from cldyn.data.sampling import (
     sample,
     sample_fresh,
     sample_test,
-    views_of,
 )
 
 __all__ = [
@@ -34,5 +33,4 @@ __all__ = [
     "sample",
     "sample_fresh",
     "sample_test",
-    "views_of",
 ]

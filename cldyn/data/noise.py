@@ -1,13 +1,14 @@
 """Noise beside the features, one class a kind. `other` is the number of directions it lives on."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cldyn.data.codes import random_signs
+from cldyn.data.codes import each_view, random_signs
 from cldyn.fields import number
 from cldyn.nouns import noun
 
@@ -42,17 +43,17 @@ class Noise:
 
     def fresh(self, key: Array, n: int, m: int, other: int, dtype: Any) -> Array:
         """Noise of m views of n examples that shares nothing [n, m, other]."""
-        return jnp.stack([self.draw(one, n, other, dtype) for one in view_keys(key, m)], axis=1)
+        return fresh_noise(key, m, lambda one: self.draw(one, n, other, dtype))
 
     def room(self, rows: int, other: int) -> bool:
         """Whether there is noise for that many rows."""
         return True
 
 
-def view_keys(key: Array, m: int) -> list[Array]:
-    """A key for the fresh noise of every view; a view's does not depend on how many there are."""
+def fresh_noise(key: Array, m: int, draw: Callable[[Array], Any]) -> Any:
+    """The fresh noise of m views, leaves [n, m, ...]; draw: key of a view -> leaves [n, ...]."""
     _, fresh_key, _ = jax.random.split(key, 3)
-    return [jax.random.fold_in(fresh_key, view) for view in range(m)]
+    return each_view(fresh_key, m, draw)
 
 
 @noun
@@ -120,8 +121,7 @@ class Basis(Noise):
     def views(self, key: Array, shared: Any, m: int, other: int, dtype: Any) -> Array:
         """Noise of m views of every original [n, m, other]."""
         n = shared[0].shape[0]
-        draws = [self.originals(one, n, other, dtype) for one in view_keys(key, m)]
-        fresh = [jnp.stack(part, axis=1) for part in zip(*draws, strict=True)]
+        fresh = fresh_noise(key, m, lambda one: self.originals(one, n, other, dtype))
         kept = self._kept(key, n, m)
         place, sign = (
             jnp.where(kept, old[:, None], new) for old, new in zip(shared, fresh, strict=True)
@@ -131,11 +131,8 @@ class Basis(Noise):
     def _kept(self, key: Array, n: int, m: int) -> Array:
         """Which views keep the noise of their original [n, m]."""
         keep_key = jax.random.split(key, 3)[2]
-        coins = [
-            jax.random.uniform(jax.random.fold_in(keep_key, view), (n,), jnp.float32)
-            for view in range(m)
-        ]
-        return jnp.stack(coins, axis=1) < jnp.asarray(self.noise_keep, jnp.float32)
+        coins = each_view(keep_key, m, lambda one: jax.random.uniform(one, (n,), jnp.float32))
+        return coins < jnp.asarray(self.noise_keep, jnp.float32)
 
     def _places(self, key: Array, place: Array, kept: Array, other: int) -> Array:
         return place

@@ -11,7 +11,7 @@ from jax import Array
 
 from cldyn import nouns
 from cldyn.checks import is_key, is_size, require
-from cldyn.data.codes import balanced_codes, iid_codes, view_codes
+from cldyn.data.codes import balanced_codes, each_view, iid_codes, view_codes
 from cldyn.data.model import FeatureModel, Views
 from cldyn.data.noise import Gaussian
 
@@ -51,8 +51,13 @@ def sample(
     """
     _refuse(key, model, n, m, balanced)
     check_room(model, n, m)
-    dtype = dtype or jnp.result_type(float)
-    return views_of(key, model, originals(key, model, n, balanced=balanced, dtype=dtype), m, dtype)
+    return _sample(key, model, n, m, balanced, dtype or jnp.result_type(float))
+
+
+@partial(jax.jit, static_argnames=("n", "m", "balanced", "dtype"))
+def _sample(key: Array, model: FeatureModel, n: int, m: int, balanced: bool, dtype: Any) -> Views:
+    keys = _Keys(*jax.random.split(key, 5))
+    return _views(keys, model, _originals(keys, model, n, balanced, dtype), m, dtype)
 
 
 def sample_fresh(key: Array, model: FeatureModel, n: int, m: int, *, dtype: Any = None) -> Views:
@@ -62,10 +67,21 @@ def sample_fresh(key: Array, model: FeatureModel, n: int, m: int, *, dtype: Any 
     sum to the law of either. Args and returns: as `sample`.
     """
     dtype, model = dtype or jnp.result_type(float), replace(model, rotated=False)
-    first = originals(key, model, n, balanced=False, dtype=dtype)
+    keys = _Keys(*jax.random.split(key, 5))
+    first = _originals(keys, model, n, False, dtype)
     if m == 1 and isinstance(model.noise, Gaussian):
         first = first._replace(noise=None)
-    return views_of(key, model, first, m, dtype)
+    return _views(keys, model, first, m, dtype)
+
+
+class _Keys(NamedTuple):
+    """Keys of the parts of a sample."""
+
+    codes: Array
+    keeps: Array
+    noise: Array
+    rotation: Array
+    test: Array
 
 
 class Originals(NamedTuple):
@@ -89,11 +105,15 @@ def originals(
     """The examples whose views `sample` returns for this key. Args and errors: as there."""
     _refuse(key, model, n, 1, balanced)
     dtype = dtype or jnp.result_type(float)
-    codes_key, _, noise_key, rotation_key, _ = jax.random.split(key, 5)
-    codes = balanced_codes(codes_key, model, n) if balanced else iid_codes(codes_key, model, n)
-    shared_key = jax.random.split(noise_key, 3)[0]
+    return _originals(_Keys(*jax.random.split(key, 5)), model, n, balanced, dtype)
+
+
+def _originals(keys: _Keys, model: FeatureModel, n: int, balanced: bool, dtype: Any) -> Originals:
+    draw = balanced_codes if balanced else iid_codes
+    shared_key = jax.random.split(keys.noise, 3)[0]
     noise = model.noise.originals(shared_key, n, model.other, dtype)
-    mirrors = _mirrors(rotation_key, model, dtype)
+    mirrors = _mirrors(keys.rotation, model, dtype)
+    codes = draw(keys.codes, model, n)
     return Originals(codes, noise, _directions(model, mirrors, dtype), mirrors)
 
 
@@ -113,10 +133,9 @@ def augment(
     return _augment(keep_key, noise_key, model, given, m, dtype or jnp.result_type(float))
 
 
-def views_of(key: Array, model: FeatureModel, first: Originals, m: int, dtype: Any) -> Views:
-    """m views of the originals of the same key."""
-    _, keep_key, noise_key, _, _ = jax.random.split(key, 5)
-    x = _augment(keep_key, noise_key, model, first, m, dtype)
+def _views(keys: _Keys, model: FeatureModel, first: Originals, m: int, dtype: Any) -> Views:
+    """m views of the originals of the same keys."""
+    x = _augment(keys.keeps, keys.noise, model, first, m, dtype)
     return _as_views(x, first.codes, first.directions)
 
 
@@ -128,8 +147,7 @@ def _augment(
     keep_key: Array, noise_key: Array, model: FeatureModel, given: Originals, m: int, dtype: Any
 ) -> Array:
     """Rotated views [n, m, d]."""
-    keys = [jax.random.fold_in(keep_key, view) for view in range(m)]
-    kept = jnp.stack([view_codes(one, model, given.codes) for one in keys], axis=1)
+    kept = each_view(keep_key, m, lambda one: view_codes(one, model, given.codes))
     signal = model.means(dtype) + model.strengths(dtype) * kept.astype(dtype)
     if given.noise is None:
         noise = model.noise.fresh(noise_key, given.codes.shape[0], m, model.other, dtype)
@@ -192,13 +210,13 @@ def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -
     """
     _refuse(key, model, n, 1, False)
     dtype = dtype or jnp.result_type(float)
-    _, _, _, rotation_key, test_key = jax.random.split(key, 5)
-    codes_key, noise_key = jax.random.split(test_key)
+    keys = _Keys(*jax.random.split(key, 5))
+    codes_key, noise_key = jax.random.split(keys.test)
     codes = iid_codes(codes_key, model, n)
     signal = model.means(dtype) + model.strengths(dtype) * codes.astype(dtype)
     shared = model.noise.originals(noise_key, n, model.other, dtype)
     noise = model.noise.vectors(shared, model.other, dtype)
-    mirrors = _mirrors(rotation_key, model, dtype)
+    mirrors = _mirrors(keys.rotation, model, dtype)
     x = _rotate(mirrors, jnp.concatenate([signal, noise], axis=-1))
     return _as_views(x[:, None], codes, _directions(model, mirrors, dtype))
 

@@ -1,7 +1,7 @@
 """Sources: what is learned from. Stored rows, fresh views, fresh examples, or one's own arrays.
 
-A source draws (`draw`), knows the frame of what it draws (`frame`), and what batches are made of
-(`units`).
+A source draws (`draw`, and its `test` rows), knows the frame of what it draws (`frame`), and what
+batches are made of (`units`).
 """
 
 from cldyn.sources.arrays import Arrays, Augmented, augmented, views

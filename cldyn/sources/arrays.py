@@ -49,23 +49,24 @@ class Arrays:
         """n, m, d."""
         return self.x.shape
 
-    def draw(self, dtype: Any, test: bool) -> Drawn:
+    def draw(self, dtype: Any) -> Drawn:
         """The arrays."""
-        return self._drawn(jnp.asarray(self.x, dtype), dtype, test)
+        return self._drawn(jnp.asarray(self.x, dtype), dtype)
 
-    def _drawn(self, x: Array, dtype: Any, test: bool) -> Drawn:
+    def test(self, dtype: Any) -> Rows:
+        """Test rows, where there are some."""
+        codes = (self.test_label, self.classes), (self.test_subclass, self.subclasses)
+        groups = (membership(code, names, dtype) for code, names in codes)
+        return Rows(jnp.asarray(self.test_x, dtype), *groups)
+
+    def _drawn(self, x: Array, dtype: Any) -> Drawn:
         member = membership(self.label, self.classes, dtype)
         submember = membership(self.subclass, self.subclasses, dtype)
         rows, means = x.reshape(-1, x.shape[-1]), {}
         for name, groups in (("class_gap", member), ("subclass_gap", submember)):
             means[name] = contrasts(rows, jnp.repeat(groups, x.shape[1], axis=1))
-        tested = None
-        if test and self.test_x is not None:
-            codes = (self.test_label, self.classes), (self.test_subclass, self.subclasses)
-            tested_groups = (membership(code, names, dtype) for code, names in codes)
-            tested = Rows(jnp.asarray(self.test_x, dtype), *tested_groups)
         directions = jnp.asarray(self.directions, dtype)
-        return Drawn(x, member, submember, None, directions, means, tested)
+        return Drawn(x, member, submember, None, directions, means, None)
 
     def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
         """The frame of the rows."""
@@ -107,12 +108,12 @@ class Augmented(Arrays):
         """n, m, d."""
         return self.x.shape[0], self.m, self.x.shape[1]
 
-    def draw(self, dtype: Any, test: bool) -> Drawn:
+    def draw(self, dtype: Any) -> Drawn:
         """Stored views."""
         given = jnp.asarray(self.x, dtype)
         everyone = jnp.arange(self.shape[0])
         x = self.views(given, everyone, jax.random.key(self.data_seed), dtype)
-        return self._drawn(x, dtype, test)._replace(originals=given)
+        return self._drawn(x, dtype)._replace(originals=given)
 
     def views(self, given: Array, chosen: Array, key: Array, dtype: Any) -> Array:
         """Fresh views [b, m, d] of chosen inputs."""
@@ -121,9 +122,7 @@ class Augmented(Arrays):
         return many(keys, given[chosen]).astype(dtype)
 
     def units(self, drawn: Drawn, training: Any, x: Array) -> StoredUnits | FreshUnits:
-        """What batches are made of; everything is the stored views."""
-        if not training.batch.draws:
-            return stored_units(self, drawn, training, x)
+        """What batches are made of."""
         key = batch_key(training.seed)
         return FreshUnits(key, self._bare(), drawn.originals, weighted(drawn.member))
 

@@ -9,7 +9,7 @@ from jax import Array
 
 from cldyn import data, moments
 from cldyn.checks import require
-from cldyn.data import FeatureModel, Views, membership
+from cldyn.data import FeatureModel, membership
 from cldyn.fields import flag, part, size, whole
 from cldyn.nouns import noun
 from cldyn.sources.units import (
@@ -33,16 +33,19 @@ _TEST = "originals in the test sample"
 _SEED = "seed of training and test data"
 
 
-def _drawn(model: FeatureModel, dtype: Any, test: Views | None, **more: Any) -> Drawn:
+def _drawn(model: FeatureModel, dtype: Any, **more: Any) -> Drawn:
     """What all sources of a feature model draw alike."""
     gaps = 2 * model.strengths(dtype)[:2, None] * more["directions"][:2]
     given = {"x": None, "member": None, "submember": None, "originals": None} | more
-    rows = None
-    if test is not None:
-        groups = (membership(code, SIGNS, dtype) for code in (test.label, test.subclass))
-        rows = Rows(test.x[:, 0], *groups)
     named = {"class_gap": gaps[:1], "subclass_gap": gaps[1:]}
-    return Drawn(**given, gaps=named, test=rows)
+    return Drawn(**given, gaps=named, test=None)
+
+
+def _test(source: Any, model: FeatureModel, dtype: Any) -> Rows:
+    """A test sample in the directions of what the source draws."""
+    views = data.sample_test(jax.random.key(source.data_seed), model, source.test_size, dtype=dtype)
+    groups = (membership(code, SIGNS, dtype) for code in (views.label, views.subclass))
+    return Rows(views.x[:, 0], *groups)
 
 
 @noun
@@ -69,18 +72,21 @@ class Stored:
         """n, m, d."""
         return self.n, self.m, self.model.d
 
-    def draw(self, dtype: Any, test: bool) -> Drawn:
-        """What there is to learn from, and a test sample if wanted."""
+    def draw(self, dtype: Any) -> Drawn:
+        """What there is to learn from."""
         key, model = jax.random.key(self.data_seed), self.model
         views = data.sample(key, model, self.n, self.m, balanced=self.balanced, dtype=dtype)
         member, submember = (
             membership(code, SIGNS, dtype) for code in (views.label, views.subclass)
         )
-        tested = data.sample_test(key, model, self.test_size, dtype=dtype) if test else None
         return _drawn(
-            model, dtype, tested,
+            model, dtype,
             x=views.x, member=member, submember=submember, directions=views.directions,
         )  # fmt: skip
+
+    def test(self, dtype: Any) -> Rows:
+        """A test sample."""
+        return _test(self, self.model, dtype)
 
     def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
         """The frame of the rows."""
@@ -119,15 +125,14 @@ class FreshViews:
     fresh, has_rows, has_test = True, False, True
     shape = Stored.shape
 
-    def draw(self, dtype: Any, test: bool) -> Drawn:
-        """The originals, and a test sample if wanted."""
+    test = Stored.test
+
+    def draw(self, dtype: Any) -> Drawn:
+        """The originals."""
         key, model = jax.random.key(self.data_seed), self.model
         given = data.originals(key, model, self.n, balanced=self.balanced, dtype=dtype)
-        tested = data.sample_test(key, model, self.test_size, dtype=dtype) if test else None
         member = membership(given.codes[:, 0], SIGNS, dtype)
-        return _drawn(
-            model, dtype, tested, member=member, originals=given, directions=given.directions
-        )
+        return _drawn(model, dtype, member=member, originals=given, directions=given.directions)
 
     def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
         """The frame of all views of the originals."""
@@ -173,13 +178,14 @@ class Population:
         """1, m, d."""
         return 1, self.m, self.model.d
 
-    def draw(self, dtype: Any, test: bool) -> Drawn:
-        """Directions, and a test sample if wanted."""
-        key, model = jax.random.key(self.data_seed), self._straight()
-        tested = data.sample_test(key, model, self.test_size, dtype=dtype) if test else None
-        return _drawn(
-            model, dtype, tested, directions=jnp.eye(model.features, model.d, dtype=dtype)
-        )
+    def draw(self, dtype: Any) -> Drawn:
+        """Directions."""
+        model = self._straight()
+        return _drawn(model, dtype, directions=jnp.eye(model.features, model.d, dtype=dtype))
+
+    def test(self, dtype: Any) -> Rows:
+        """A test sample."""
+        return _test(self, self._straight(), dtype)
 
     def _straight(self) -> FeatureModel:
         """The model in unrotated directions, in which the population is trained."""

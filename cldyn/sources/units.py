@@ -29,7 +29,7 @@ class Drawn(NamedTuple):
     originals: examples whose views are fresh, or None.
     directions: feature directions [K, d]; no rows where none are known.
     gaps: differences of class means and of subclass means {name: [pairs, d]}.
-    test: test rows, or None.
+    test: test rows, None where nobody asked for them.
     """
 
     x: Any

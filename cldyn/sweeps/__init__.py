@@ -15,7 +15,7 @@ from cldyn.sweeps.execute import cores, forecast_work, run_blocks, training_work
 from cldyn.sweeps.grid import Group, grid_of
 from cldyn.trajectory import Measures, bounds_peak, forecast_plan, plan_of, without_batches
 
-__all__ = ["Group", "forecast", "sweep"]
+__all__ = ["Group", "cores", "forecast", "sweep"]
 
 
 def sweep(

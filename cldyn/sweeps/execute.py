@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from multiprocessing import parent_process
 from typing import Any
 
 import jax
@@ -18,7 +19,6 @@ from threadpoolctl import threadpool_limits
 
 from cldyn import trajectory
 from cldyn.experiment import numerics
-from cldyn.sources import Drawn
 from cldyn.sweeps.blocks import Block, Blocks, Shape
 from cldyn.trajectory import Limit, Plan, Prepared, Setting
 
@@ -26,28 +26,30 @@ Records = dict[str, np.ndarray]
 Work = Callable[[Prepared, Limit | None, Block], dict[str, Array]]
 
 
-@partial(jax.jit, static_argnames=("precision", "test"))
-def draw_block(problem: Any, precision: str, test: bool) -> Drawn:
-    """Problems [b, ...]: what is drawn of them [b, ...]."""
-    return lax.map(lambda one: one.draw(jnp.dtype(precision), test), problem)
+def prepare_block(block: Block, plan: Plan) -> tuple[Prepared, Limit | None]:
+    """What the problems of a block [b] share, and all their limits [b, u].
+
+    One after the other, each waited for: two factorizations at a time wait for each other's threads
+    on CPU, and can wait for ever.
+    """
+    prepared, limits = [], []
+    for i in range(len(block.limit)):
+        problem = _at(block.problem, i)
+        ends = [_at(trajectory.outline(block.limits), (i, j)) for j in range(block.ends)]
+        made = jax.block_until_ready(trajectory.prepared_of(problem, ends[0], plan))
+        found = [jax.block_until_ready(trajectory.limit_of(made, end, plan)) for end in ends]
+        prepared.append(made)
+        limits.append(_stack(found))
+    return jax.block_until_ready((_stack(prepared), _stack(limits)))
 
 
-@partial(jax.jit, static_argnames="plan")
-def prepare_block(
-    problem: Any, drawn: Drawn, limits: Any, plan: Plan
-) -> tuple[Prepared, Limit | None]:
-    """Problems [b, ...] and trainings [b, u, ...]: prepared [b, ...], limits [b, u, ...]."""
+def _at(tree: Any, i: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[i], tree)
 
-    def one(given: tuple[Any, Drawn, Any]) -> tuple[Prepared, Limit | None]:
-        problem, drawn, trainings = given
-        first = jax.tree.map(lambda leaf: leaf[0], trainings)
-        prepared = trajectory.prepare(problem, drawn, first, plan)
-        settle = partial(trajectory.settle, prepared, plan=plan)
-        return prepared, lax.map(lambda training: settle(training), trainings)
 
-    # One after the other: batched factorizations wait for each other's threads on CPU, and can
-    # wait for ever.
-    return lax.map(one, (problem, drawn, limits))
+@jax.jit
+def _stack(trees: list[Any]) -> Any:
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -118,7 +120,8 @@ def run_blocks(
     """
     results: Records = {}
     waiting: deque[tuple[Block, Future[Records]]] = deque()
-    shown = progress and sys.stderr.isatty()
+    # Of processes side by side none has the terminal for itself.
+    shown = progress and sys.stderr.isatty() and parent_process() is None
     bar = Progress(console=Console(stderr=True), transient=True, disable=not shown)
 
     def done(block: Block, prepared: Prepared, limits: Any) -> Records:
@@ -137,11 +140,7 @@ def run_blocks(
             if block.first:
                 while threads == 1 and waiting:
                     keep()
-                test = trajectory.needs_test(plan, block.limits)
-                drawn = draw_block(block.problem, plan.precision, test)
-                prepared, limits = jax.block_until_ready(
-                    prepare_block(block.problem, drawn, block.limits, plan)
-                )
+                prepared, limits = prepare_block(block, plan)
             waiting.append((block, pool.submit(done, block, prepared, limits)))
             if len(waiting) > 2 * threads:  # prepared problems must not pile up
                 keep()

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
@@ -47,7 +48,10 @@ class Setting(NamedTuple):
 
 
 def settle(prepared: Prepared, training: Any, plan: Plan) -> Limit | None:
-    """The minimizer, its loss, and the critical rate where somebody asks for it (else NaN)."""
+    """The minimizer, its loss, and the flatness where somebody asks for it (else NaN).
+
+    training: its outline.
+    """
     if not plan.moments:
         return None
     frame, encoder, decay = prepared.frame, training.encoder, training.weight_decay
@@ -56,11 +60,18 @@ def settle(prepared: Prepared, training: Any, plan: Plan) -> Limit | None:
     p = encoder.embed_dim
     w = theory.frame_minimizer(second, factor, p, decay, rows=rows, decays=plan.decays)
     flatness = jnp.full((), jnp.nan, w.dtype)
-    known = getattr(training.optimizer, "commutes", False) and isinstance(encoder, Linear)
-    if plan.critical and known:
+    if plan.critical and plan.commutes and isinstance(encoder, Linear):
         flatness = theory.frame_critical_learning_rate(w, second, factor, p, decay) / 2
     loss = losses.spectral_in_frame(w, second, factor) + decay * jnp.sum(w**2)
     return Limit(w, loss, flatness)
+
+
+def limit_of(prepared: Prepared, training: Any, plan: Plan) -> Limit | None:
+    """`settle`, by a program that all plans with such limits share."""
+    return _settle(prepared, training, plan.of_limit())
+
+
+_settle = jax.jit(settle, static_argnames="plan")
 
 
 def with_step(setting: Setting) -> Setting:

@@ -1,7 +1,7 @@
 """What is static of a group of trajectories: where they are trained, what is measured of them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,22 +20,36 @@ class Plan:
 
     in_frame: whether they are trained in the frame of the data or on inputs as they are.
     moments: whether second moments are all that the loss knows, so that there are frame and limit.
+    draws: whether batches are drawn.
+    commutes: whether the optimizer commutes with rotations.
     decays: whether weight decay plays a part at all.
     critical: whether critical rates are wanted.
+    wanted: what measures need.
     measures: what is recorded.
     precision: of all numbers.
     """
 
     in_frame: bool
     moments: bool
+    draws: bool
+    commutes: bool
     decays: bool
     critical: bool
+    wanted: frozenset[str]
     measures: tuple[Measure, ...]
     precision: str
 
     def needs(self, what: str) -> bool:
         """Whether a measure needs this."""
-        return any(what in measure.needs for measure in self.measures)
+        return what in self.wanted
+
+    def of_problem(self) -> "Plan":
+        """What preparation knows of it, so that plans which differ in the rest share programs."""
+        return replace(self, commutes=False, decays=False, critical=False, measures=())
+
+    def of_limit(self) -> "Plan":
+        """What limits know of it."""
+        return replace(self, in_frame=False, draws=False, wanted=frozenset(), measures=())
 
 
 def plan_of(
@@ -53,12 +67,16 @@ def plan_of(
     moments = by_moments(training)
     commutes = getattr(training.optimizer, "commutes", False)
     unit = getattr(training.optimizer, "learning_rate_unit", "absolute")
+    measures = _chosen(experiment, measure)
     return Plan(
         in_frame=moments and commutes and not (problem.fresh and training.batch.draws),
         moments=moments,
+        draws=training.batch.draws,
+        commutes=commutes,
         decays=bool(np.any(decays != 0)),
         critical=unit == "critical",
-        measures=_chosen(experiment, measure),
+        wanted=frozenset(need for one in measures for need in one.needs),
+        measures=measures,
         precision=experiment.precision,
     )
 

@@ -18,12 +18,10 @@ from cldyn.experiment import Experiment, by_moments, check, numerics
 from cldyn.losses import Supervised
 from cldyn.measures import EXACT
 from cldyn.optimizers import follows_gradient
-from cldyn.sources import Drawn
 from cldyn.trajectory.frame import begin, in_frame
-from cldyn.trajectory.limit import Setting, settle, with_step
+from cldyn.trajectory.limit import Setting, with_step
 from cldyn.trajectory.plan import Plan, is_deep, plan_of
-from cldyn.trajectory.prepared import draw, prepare
-from cldyn.trajectory.train import observe, ready, step_size, system_of
+from cldyn.trajectory.train import observe, ready, setting_of, step_size, system_of
 
 
 class Prediction(NamedTuple):
@@ -60,7 +58,7 @@ def forecast_plan(experiment: Experiment, varied: Any = None, *, critical: bool 
     known = [name for name in EXACT if name != "distance" and (there or name != "feature_norms")]
     more = ["first_layer_norms"] if is_deep(experiment) and there else []
     plan = plan_of(experiment, known + more, varied)
-    return replace(plan, in_frame=True, critical=plan.critical or critical)
+    return replace(plan, in_frame=True, draws=False, critical=plan.critical or critical)
 
 
 def without_batches(training: Any) -> Any:
@@ -171,8 +169,8 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
         problem, training = ready(experiment)
         training = without_batches(training)
         finite = when[np.isfinite(when)].astype(experiment.precision)
-        drawn = draw(problem, training, plan)
-        done = _predict(problem, drawn, training, finite, plan, bounds_peak(experiment))
+        setting = setting_of(problem, training, plan)
+        done = _predict(setting, finite, plan, bounds_peak(experiment))
         early, known = jax.device_get(done)
         rate = float(_unlearning_rate(experiment))
     records = {}
@@ -190,12 +188,11 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
 
 @partial(jax.jit, static_argnames=("plan", "supervised"))
 def _predict(
-    problem: Any, drawn: Drawn, training: Any, steps: Array, plan: Plan, supervised: bool
+    setting: Setting, steps: Array, plan: Plan, supervised: bool
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Early growth at finite steps [t], and `forecast`."""
-    prepared = prepare(problem, drawn, training, plan)
-    setting = with_step(Setting(prepared, training, settle(prepared, training, plan)))
-    system, start, second = in_frame(setting), begin(setting)[0], prepared.frame.second
+    setting = with_step(setting)
+    system, start, second = in_frame(setting), begin(setting)[0], setting.prepared.frame.second
     if grows_linearly(setting.training):
         optimizer, decay = setting.training.optimizer, setting.training.weight_decay
         flow = not optimizer.takes_batches
@@ -259,16 +256,15 @@ def gradient_noise(experiment: Experiment, draws: int = 4096) -> tuple[float, fl
     with numerics(experiment.precision):
         problem, training = ready(experiment)
         plan = plan_of(experiment, ())
-        drawn = draw(problem, training, plan)
-        squares = np.asarray(_noise(problem, drawn, training, np.arange(draws), plan), float)
+        setting = setting_of(problem, training, plan)
+        squares = np.asarray(_noise(setting, np.arange(draws), plan), float)
     return float(squares.mean()), float(squares.std() / np.sqrt(draws))
 
 
 @partial(jax.jit, static_argnames="plan")
-def _noise(problem: Any, drawn: Drawn, training: Any, steps: Array, plan: Plan) -> Array:
+def _noise(setting: Setting, steps: Array, plan: Plan) -> Array:
     """|g_b|^2 at the minimizer in every step [t]."""
-    prepared = prepare(problem, drawn, training, plan)
-    limit: Any = settle(prepared, training, plan)
+    prepared, training, limit = setting
     one = Linear(
         *(getattr(training.encoder, name) for name in ("embed_dim", "init_scale", "bias", "rows"))
     )

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cldyn.encoders import append_one, is_linear
-from cldyn.sources import Drawn, stored_units
+from cldyn.sources import Drawn, Rows, stored_units
 from cldyn.trajectory.plan import Plan
 
 DIFFERENCES = ("directions", "class_gap", "subclass_gap")  # of inputs: no bias reaches them
@@ -40,9 +40,26 @@ class Prepared(NamedTuple):
     origin: Array
 
 
+class Outline(NamedTuple):
+    """What preparation and limits know of a training; what differs in the rest shares them."""
+
+    encoder: Any
+    positives: Any
+    weight_decay: Any
+    seed: Any
+
+
+def outline(training: Any) -> Outline:
+    """The outline of a training."""
+    return Outline(*(getattr(training, name) for name in Outline._fields))
+
+
 def draw(problem: Any, training: Any, plan: Plan) -> Drawn:
-    """What is drawn of a problem."""
-    return _draw(problem, plan.precision, needs_test(plan, training))
+    """What is drawn of a problem, and test rows where measures need them."""
+    drawn = _draw(problem, plan.precision)
+    if needs_test(plan, training):
+        return drawn._replace(test=_test(problem, plan.precision))
+    return drawn
 
 
 def needs_test(plan: Plan, training: Any) -> bool:
@@ -50,10 +67,21 @@ def needs_test(plan: Plan, training: Any) -> bool:
     return plan.needs("test") or (plan.needs("gaps") and not is_linear(training.encoder))
 
 
-# On its own: drawing is the larger part of what XLA has to compile, and all trainings share it.
-@partial(jax.jit, static_argnames=("precision", "test"))
-def _draw(problem: Any, precision: str, test: bool) -> Drawn:
-    return problem.draw(jnp.dtype(precision), test)
+# Drawing and preparing are the larger part of what XLA has to compile. Programs of their own are
+# shared by all trainings, by blocks of every shape and by single runs.
+@partial(jax.jit, static_argnames="precision")
+def _draw(problem: Any, precision: str) -> Drawn:
+    return problem.draw(jnp.dtype(precision))
+
+
+@partial(jax.jit, static_argnames="precision")
+def _test(problem: Any, precision: str) -> Rows:
+    return problem.test(jnp.dtype(precision))
+
+
+def prepared_of(problem: Any, training: Any, plan: Plan) -> Prepared:
+    """A problem drawn and prepared. training: the outline of one."""
+    return _prepare(problem, draw(problem, training, plan), training, plan.of_problem())
 
 
 def prepare(problem: Any, drawn: Drawn, training: Any, plan: Plan) -> Prepared:
@@ -62,9 +90,8 @@ def prepare(problem: Any, drawn: Drawn, training: Any, plan: Plan) -> Prepared:
     Args:
         problem: a source; its numbers may be traced.
         drawn: of the problem, by `draw`.
-        training: of one of the trajectories; they share loss, kind of batch and, with batches, the
-            seed.
-        plan: what is measured.
+        training: outline of one of the trajectories; with batches they share the seed.
+        plan: what is static of them.
     """
     dtype = jnp.dtype(plan.precision)
     bias = getattr(training.encoder, "bias", False)
@@ -72,17 +99,21 @@ def prepare(problem: Any, drawn: Drawn, training: Any, plan: Plan) -> Prepared:
     frame: Any = problem.frame(drawn, bias, dtype) if plan.moments else None
     probes, groups = _probes(drawn, plan, linear)
     units, rows = None, None
-    if training.batch.draws or not plan.moments:
+    if plan.draws or not plan.moments:
         x = drawn.x
         if plan.in_frame:
             x = append_one(x, bias) @ frame.basis
-        units = problem.units(drawn, training, x)
+        made = problem.units if plan.draws else partial(stored_units, problem)
+        units = made(drawn, training, x)
     if plan.needs("loss") and not plan.moments:
         rows = stored_units(problem, drawn, training, drawn.x)
     if plan.in_frame:
         framed = {name: _framed(frame, name, probe, bias) for name, probe in probes.items()}
         return Prepared(frame, framed, groups, units, rows, jnp.zeros(problem.shape[2], dtype))
     return Prepared(frame, probes, groups, units, rows, jnp.zeros(problem.shape[2], dtype))
+
+
+_prepare = jax.jit(prepare, static_argnames="plan")
 
 
 def _probes(

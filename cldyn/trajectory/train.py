@@ -14,12 +14,11 @@ from cldyn.checks import record_steps, require
 from cldyn.encoders import with_rows
 from cldyn.experiment import Experiment, check, numerics
 from cldyn.measures import Observed
-from cldyn.sources import Drawn
 from cldyn.trajectory.frame import in_frame
 from cldyn.trajectory.inputs import on_inputs
-from cldyn.trajectory.limit import Setting, settle, with_step
+from cldyn.trajectory.limit import Setting, limit_of, with_step
 from cldyn.trajectory.plan import Measures, Plan, plan_of
-from cldyn.trajectory.prepared import draw, key_of, prepare
+from cldyn.trajectory.prepared import key_of, outline, prepared_of
 from cldyn.trajectory.system import System
 
 
@@ -97,12 +96,16 @@ def step_size(training: Any) -> Array:
     return jnp.asarray(getattr(training.optimizer, "learning_rate", jnp.nan))
 
 
+def setting_of(problem: Any, training: Any, plan: Plan) -> Setting:
+    """The setting of one trajectory: its problem drawn and prepared, its limit known."""
+    known = outline(training)
+    prepared = prepared_of(problem, known, plan)
+    return Setting(prepared, training, limit_of(prepared, known, plan))
+
+
 @partial(jax.jit, static_argnames="plan")
-def _run(
-    problem: Any, drawn: Drawn, training: Any, record_at: Array, plan: Plan, state: Any
-) -> tuple[Any, ...]:
-    prepared = prepare(problem, drawn, training, plan)
-    setting = with_step(Setting(prepared, training, settle(prepared, training, plan)))
+def _run(setting: Setting, record_at: Array, plan: Plan, state: Any) -> tuple[Any, ...]:
+    setting = with_step(setting)
     trajectory, last = train(setting, plan, record_at, state)
     return trajectory.records, trajectory.state, last, step_size(setting.training)
 
@@ -163,7 +166,7 @@ def run(
         require(steps[0] >= int(state.step), "record_at", record_at, allowed)
     with numerics(experiment.precision):
         problem, training = ready(experiment)
-        given = problem, draw(problem, training, plan), training, steps, plan
+        given = setting_of(problem, training, plan), steps, plan
         if state is not None:
             of_start = partial(_run, *given, None)
             same = _shapes(state) == _shapes(jax.eval_shape(of_start)[1])
