@@ -73,7 +73,6 @@ def test_joint_threshold_is_where_the_class_enters(seed, bias, p):
 def norms_of_samples(model, positives, n, m, p, *, bias, seeds):
     """|W v_1|, |W v_2| of the minimum-norm minimizers of some samples [seeds, 2]."""
 
-    @jax.vmap
     def norms(seed):
         drawn = cldyn.sample(jax.random.key(seed), model, n, m)
         member = (drawn.label == jnp.array([[-1], [1]])).astype(float)
@@ -82,7 +81,7 @@ def norms_of_samples(model, positives, n, m, p, *, bias, seeds):
         w = theory.frame_minimizer(*given, p, decays=False) @ frame.basis.T
         return jnp.linalg.norm(w[:, :2], axis=0)
 
-    return norms(jnp.arange(seeds))
+    return jax.lax.map(norms, jnp.arange(seeds))  # batched, factorizations can wait for ever
 
 
 def test_augmentation_norm_of_orthogonal_noise():
