@@ -9,26 +9,19 @@ import xarray as xr
 
 from cldyn.batches import Epochs, Iid
 from cldyn.claims import joint_loss
-from cldyn.claims.settings import COLLAPSE, WIDTH
+from cldyn.claims.settings import COLLAPSE, WIDTH, WIDTH_MODEL
 from cldyn.experiment import Experiment
 from cldyn.optimizers import Adam, Lion, Momentum, Nesterov, RmsProp, duration
 from cldyn.sources import Population, Stored
 from cldyn.sweeps import Group, sweep
 
-FRESH = "online (d = 200)"
-
 
 def collapse_arms() -> dict[str, Experiment]:
     """SGD beside gradient descent in the collapse setting."""
     base = COLLAPSE.replace(precision="float32")
-    problems = {"stored": base.problem, FRESH: fresh(base.problem)}
+    problems = {"stored": base.problem, "online": Population(base.problem.model, base.problem.m)}
     sgd = sgd_arms(base, (8, 32), (0.05, 0.0125), problems)
     return {"gradient descent, rate 0.05": base, **sgd}
-
-
-def fresh(stored: Stored) -> Population:
-    """New examples of its model, in fewer dimensions: fresh noise would take most of the time."""
-    return Population(replace(stored.model, d=200), stored.m)
 
 
 def optimizer_arms() -> dict[str, Experiment]:
@@ -51,10 +44,12 @@ def width_arms() -> dict[str, Experiment]:
     """SGD and other optimizers where the class is crowded out, p = 4, and where it is not."""
     base = WIDTH.replace(precision="float32", embed_dim=4, learning_rate=0.01)
     wide, adam = base.replace(embed_dim=6), Adam(0.01)
+    # Fresh noise in all 1500 dimensions would take most of the claim's time.
+    fresh = base.replace(problem=Population(replace(WIDTH_MODEL, d=200), base.problem.m))
     return {
         "gradient descent, rate 0.01": base,
         **sgd_arms(base, (8, 32), (0.01, 0.0025), {"stored": base.problem}),
-        **sgd_arms(base, (8,), (0.01,), {FRESH: fresh(base.problem)}),
+        **sgd_arms(base, (8,), (0.0025,), {"online (d = 200)": fresh.problem}),
         "momentum 0.9, rate 0.001": base.replace(optimizer=Momentum(0.001, momentum=0.9)),
         "Adam, rate 0.01": base.replace(optimizer=adam),
         "p = 6, gradient descent, rate 0.01": wide,
