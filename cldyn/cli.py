@@ -169,7 +169,7 @@ def _studied(
     count = min(len(claims), cores())
     if count < 2 or jax.default_backend() != "cpu":
         for claim, folder in zip(claims, folders, strict=True):
-            yield claim, _kept(claim.study(), folder, format)
+            yield claim, _study(claim, folder, format)
         return
     context = get_context("spawn")
     shares = context.Queue()
@@ -178,9 +178,12 @@ def _studied(
     with ProcessPoolExecutor(count, context, _begin, (shares,)) as pool:
         # The longest is last in the list.
         jobs = reversed([*zip(claims, folders, strict=True)])
-        running = {pool.submit(_study, claim.name, at, format): claim for claim, at in jobs}
-        for done in as_completed(running):
-            yield running[done], done.result()
+        running = {pool.submit(_study, claim, at, format): claim for claim, at in jobs}
+        try:
+            for done in as_completed(running):
+                yield running[done], done.result()
+        finally:  # after a failure none is begun
+            pool.shutdown(cancel_futures=True)
 
 
 def _begin(shares: Any) -> None:
@@ -191,8 +194,7 @@ def _begin(shares: Any) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
 
 
-def _study(name: str, folder: Path, format: str) -> list[Row]:
-    claim = next(claim for claim in CLAIMS if claim.name == name)
+def _study(claim: Claim, folder: Path, format: str) -> list[Row]:
     return _kept(claim.study(), folder, format)
 
 

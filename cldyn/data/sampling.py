@@ -209,7 +209,11 @@ def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -
         (10, 1, 50)
     """
     _refuse(key, model, n, 1, False)
-    dtype = dtype or jnp.result_type(float)
+    return _sample_test(key, model, n, dtype or jnp.result_type(float))
+
+
+@partial(jax.jit, static_argnames=("n", "dtype"))
+def _sample_test(key: Array, model: FeatureModel, n: int, dtype: Any) -> Views:
     keys = _Keys(*jax.random.split(key, 5))
     codes_key, noise_key = jax.random.split(keys.test)
     codes = iid_codes(codes_key, model, n)

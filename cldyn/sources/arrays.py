@@ -66,7 +66,7 @@ class Arrays:
         for name, groups in (("class_gap", member), ("subclass_gap", submember)):
             means[name] = contrasts(rows, jnp.repeat(groups, x.shape[1], axis=1))
         directions = jnp.asarray(self.directions, dtype)
-        return Drawn(x, member, submember, None, directions, means, None)
+        return Drawn(x, member, submember, None, directions, means)
 
     def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
         """The frame of the rows."""

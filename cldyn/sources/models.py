@@ -38,7 +38,7 @@ def _drawn(model: FeatureModel, dtype: Any, **more: Any) -> Drawn:
     gaps = 2 * model.strengths(dtype)[:2, None] * more["directions"][:2]
     given = {"x": None, "member": None, "submember": None, "originals": None} | more
     named = {"class_gap": gaps[:1], "subclass_gap": gaps[1:]}
-    return Drawn(**given, gaps=named, test=None)
+    return Drawn(**given, gaps=named)
 
 
 def _test(source: Any, model: FeatureModel, dtype: Any) -> Rows:

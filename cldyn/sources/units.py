@@ -38,7 +38,7 @@ class Drawn(NamedTuple):
     originals: Any
     directions: Array
     gaps: dict[str, Array]
-    test: Rows | None
+    test: Rows | None = None
 
     def train(self) -> Rows | None:
         """Training rows."""

@@ -67,7 +67,6 @@ class Block(NamedTuple):
     problems, trajectories: which they are, without what fills it up.
     problem: leaves [b, ...]. training: leaves [b, l, ...].
     limits: a training for every limit that occurs, leaves [b, u, ...].
-    ends: u.
     limit: which of these is a trajectory's [b, l].
     first: whether it is the first with these problems, which are to be prepared.
     """
@@ -77,7 +76,6 @@ class Block(NamedTuple):
     problem: Any
     training: Any
     limits: Any
-    ends: int
     limit: np.ndarray
     first: bool
 
@@ -123,10 +121,7 @@ class Blocks:
                 filled = np.arange(first, first + shape.trajectories) % trajectories
                 at = np.ix_(rows, filled)
                 training = jax.tree.map(lambda leaf, at=at: leaf[at], self.training)
-                yield Block(
-                    present, columns, problem, training,
-                    limits, self.chosen.shape[1], self.limit[at], first == 0,
-                )  # fmt: skip
+                yield Block(present, columns, problem, training, limits, self.limit[at], first == 0)
 
 
 def _spread(experiment: Experiment, half: str, columns: Any, paths: Any, counts: Any) -> Any:

@@ -33,11 +33,13 @@ def prepare_block(block: Block, plan: Plan) -> tuple[Prepared, Limit | None]:
     on CPU, and can wait for ever.
     """
     prepared, limits = [], []
-    for i in range(len(block.limit)):
+    count, ends = np.shape(block.limits.weight_decay)
+    for i in range(count):
         problem = _at(block.problem, i)
-        ends = [_at(trajectory.outline(block.limits), (i, j)) for j in range(block.ends)]
-        made = jax.block_until_ready(trajectory.prepared_of(problem, ends[0], plan))
-        found = [jax.block_until_ready(trajectory.limit_of(made, end, plan)) for end in ends]
+        trainings = [_at(block.limits, (i, j)) for j in range(ends)]
+        drawn = trajectory.draw(problem, trainings[0], plan)
+        made = jax.block_until_ready(trajectory.prepare(problem, drawn, trainings[0], plan))
+        found = [jax.block_until_ready(trajectory.settle(made, one, plan)) for one in trainings]
         prepared.append(made)
         limits.append(_stack(found))
     return jax.block_until_ready((_stack(prepared), _stack(limits)))

@@ -3,7 +3,7 @@
 `system` is the seam: `train` knows neither of its two makers, `frame` and `inputs`.
 """
 
-from cldyn.trajectory.limit import Limit, Setting, limit_of, settle, with_step
+from cldyn.trajectory.limit import Limit, Setting, settle, with_step
 from cldyn.trajectory.plan import Measures, Plan, plan_of
 from cldyn.trajectory.predict import (
     Prediction,
@@ -14,7 +14,7 @@ from cldyn.trajectory.predict import (
     predict,
     without_batches,
 )
-from cldyn.trajectory.prepared import Prepared, draw, needs_test, outline, prepare, prepared_of
+from cldyn.trajectory.prepared import Prepared, draw, needs_test, prepare
 from cldyn.trajectory.train import Run, run, step_size, train
 
 __all__ = [
@@ -30,13 +30,10 @@ __all__ = [
     "forecast",
     "forecast_plan",
     "gradient_noise",
-    "limit_of",
     "needs_test",
-    "outline",
     "plan_of",
     "predict",
     "prepare",
-    "prepared_of",
     "run",
     "settle",
     "step_size",

@@ -1,6 +1,7 @@
 """Where theory says that a trajectory ends, and up to which learning rate it can."""
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +11,7 @@ from jax import Array
 from cldyn import losses, theory
 from cldyn.encoders import Linear
 from cldyn.trajectory.plan import Plan
-from cldyn.trajectory.prepared import Prepared
+from cldyn.trajectory.prepared import Outline, Prepared, outline
 
 
 class Limit(NamedTuple):
@@ -50,11 +51,16 @@ class Setting(NamedTuple):
 def settle(prepared: Prepared, training: Any, plan: Plan) -> Limit | None:
     """The minimizer, its loss, and the flatness where somebody asks for it (else NaN).
 
-    training: its outline.
+    By a program that all trainings with such limits share, wherever they are trained.
     """
     if not plan.moments:
         return None
-    frame, encoder, decay = prepared.frame, training.encoder, training.weight_decay
+    return _settle(prepared.frame, outline(training), plan.of_limit())
+
+
+@partial(jax.jit, static_argnames="plan")
+def _settle(frame: Any, training: Outline, plan: Plan) -> Limit:
+    encoder, decay = training.encoder, training.weight_decay
     second, factor = frame.second, frame.factor(training.positives)
     rows = encoder.rows or int(encoder.embed_dim)
     p = encoder.embed_dim
@@ -64,14 +70,6 @@ def settle(prepared: Prepared, training: Any, plan: Plan) -> Limit | None:
         flatness = theory.frame_critical_learning_rate(w, second, factor, p, decay) / 2
     loss = losses.spectral_in_frame(w, second, factor) + decay * jnp.sum(w**2)
     return Limit(w, loss, flatness)
-
-
-def limit_of(prepared: Prepared, training: Any, plan: Plan) -> Limit | None:
-    """`settle`, by a program that all plans with such limits share."""
-    return _settle(prepared, training, plan.of_limit())
-
-
-_settle = jax.jit(settle, static_argnames="plan")
 
 
 def with_step(setting: Setting) -> Setting:

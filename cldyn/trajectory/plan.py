@@ -45,7 +45,9 @@ class Plan:
 
     def of_problem(self) -> "Plan":
         """What preparation knows of it, so that plans which differ in the rest share programs."""
-        return replace(self, commutes=False, decays=False, critical=False, measures=())
+        wanted = self.wanted & {"train", "loss"}
+        plain = replace(self, commutes=False, decays=False, critical=False)
+        return replace(plain, wanted=wanted, measures=())
 
     def of_limit(self) -> "Plan":
         """What limits know of it."""

@@ -41,7 +41,7 @@ class Prepared(NamedTuple):
 
 
 class Outline(NamedTuple):
-    """What preparation and limits know of a training; what differs in the rest shares them."""
+    """What preparation and limits know of a training; those that differ in the rest share both."""
 
     encoder: Any
     positives: Any
@@ -67,8 +67,8 @@ def needs_test(plan: Plan, training: Any) -> bool:
     return plan.needs("test") or (plan.needs("gaps") and not is_linear(training.encoder))
 
 
-# Drawing and preparing are the larger part of what XLA has to compile. Programs of their own are
-# shared by all trainings, by blocks of every shape and by single runs.
+# Drawing is the larger part of what XLA has to compile. Programs of their own are shared by all
+# trainings, by blocks of every shape and by single runs.
 @partial(jax.jit, static_argnames="precision")
 def _draw(problem: Any, precision: str) -> Drawn:
     return problem.draw(jnp.dtype(precision))
@@ -79,20 +79,20 @@ def _test(problem: Any, precision: str) -> Rows:
     return problem.test(jnp.dtype(precision))
 
 
-def prepared_of(problem: Any, training: Any, plan: Plan) -> Prepared:
-    """A problem drawn and prepared. training: the outline of one."""
-    return _prepare(problem, draw(problem, training, plan), training, plan.of_problem())
-
-
 def prepare(problem: Any, drawn: Drawn, training: Any, plan: Plan) -> Prepared:
     """Everything that trajectories of a problem share, once for all of them.
 
     Args:
         problem: a source; its numbers may be traced.
         drawn: of the problem, by `draw`.
-        training: outline of one of the trajectories; with batches they share the seed.
+        training: of one of the trajectories; with batches they share the seed.
         plan: what is static of them.
     """
+    return _prepare(problem, drawn, outline(training), plan.of_problem())
+
+
+@partial(jax.jit, static_argnames="plan")
+def _prepare(problem: Any, drawn: Drawn, training: Outline, plan: Plan) -> Prepared:
     dtype = jnp.dtype(plan.precision)
     bias = getattr(training.encoder, "bias", False)
     linear = is_linear(training.encoder)
@@ -111,9 +111,6 @@ def prepare(problem: Any, drawn: Drawn, training: Any, plan: Plan) -> Prepared:
         framed = {name: _framed(frame, name, probe, bias) for name, probe in probes.items()}
         return Prepared(frame, framed, groups, units, rows, jnp.zeros(problem.shape[2], dtype))
     return Prepared(frame, probes, groups, units, rows, jnp.zeros(problem.shape[2], dtype))
-
-
-_prepare = jax.jit(prepare, static_argnames="plan")
 
 
 def _probes(

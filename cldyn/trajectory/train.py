@@ -16,9 +16,9 @@ from cldyn.experiment import Experiment, check, numerics
 from cldyn.measures import Observed
 from cldyn.trajectory.frame import in_frame
 from cldyn.trajectory.inputs import on_inputs
-from cldyn.trajectory.limit import Setting, limit_of, with_step
+from cldyn.trajectory.limit import Setting, settle, with_step
 from cldyn.trajectory.plan import Measures, Plan, plan_of
-from cldyn.trajectory.prepared import key_of, outline, prepared_of
+from cldyn.trajectory.prepared import draw, key_of, prepare
 from cldyn.trajectory.system import System
 
 
@@ -98,9 +98,8 @@ def step_size(training: Any) -> Array:
 
 def setting_of(problem: Any, training: Any, plan: Plan) -> Setting:
     """The setting of one trajectory: its problem drawn and prepared, its limit known."""
-    known = outline(training)
-    prepared = prepared_of(problem, known, plan)
-    return Setting(prepared, training, limit_of(prepared, known, plan))
+    prepared = prepare(problem, draw(problem, training, plan), training, plan)
+    return Setting(prepared, training, settle(prepared, training, plan))
 
 
 @partial(jax.jit, static_argnames="plan")
