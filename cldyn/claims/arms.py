@@ -19,7 +19,9 @@ from cldyn.sweeps import Group, sweep
 def collapse_arms() -> dict[str, Experiment]:
     """SGD beside gradient descent in the collapse setting."""
     base = COLLAPSE.replace(precision="float32")
-    problems = {"stored": base.problem, "online": Population(base.problem.model, base.problem.m)}
+    # Fresh noise in all 2000 dimensions would take most of these arms' time.
+    fresh = Population(replace(base.problem.model, d=200), base.problem.m)
+    problems = {"stored": base.problem, "online (d = 200)": fresh}
     sgd = sgd_arms(base, (8, 32), (0.05, 0.0125), problems)
     return {"gradient descent, rate 0.05": base, **sgd}
 
@@ -44,7 +46,6 @@ def width_arms() -> dict[str, Experiment]:
     """SGD and other optimizers where the class is crowded out, p = 4, and where it is not."""
     base = WIDTH.replace(precision="float32", embed_dim=4, learning_rate=0.01)
     wide, adam = base.replace(embed_dim=6), Adam(0.01)
-    # Fresh noise in all 1500 dimensions would take most of the claim's time.
     fresh = base.replace(problem=Population(replace(WIDTH_MODEL, d=200), base.problem.m))
     return {
         "gradient descent, rate 0.01": base,
