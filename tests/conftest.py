@@ -2,15 +2,20 @@ import atexit
 import os
 import shutil
 import tempfile
+from importlib.metadata import version
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: threads that spin for each other's work slow all of them down. Most
     # of the suite's time is compiling programs that run for milliseconds: they need no optimizing.
-    os.environ |= {
-        "XLA_FLAGS": "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0"
-        " --xla_llvm_disable_expensive_passes=true",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
+    flags = (
+        "--xla_cpu_multi_thread_eigen=false --xla_backend_optimization_level=0"
+        " --xla_llvm_disable_expensive_passes=true"
+    )
+    if version("jaxlib").startswith("0.10."):
+        # The older emitters compile three times as fast; later versions have none. Fused
+        # multiply-adds, which they place anew in every program, would give draws other low bits.
+        flags += " --xla_cpu_use_fusion_emitters=false --xla_cpu_max_isa=AVX"
+    os.environ |= {"XLA_FLAGS": flags, "OPENBLAS_NUM_THREADS": "1"}
 elif "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     # What one worker, notebook or child process has compiled, the others load: for this run only.
     programs = tempfile.mkdtemp(prefix="cldyn-programs-")
