@@ -27,7 +27,6 @@ from cldyn import (
     Iid,
     Joint,
     Linear,
-    Momentum,
     Nesterov,
     Population,
     Stored,
@@ -87,13 +86,6 @@ RUNS = {
     # a stored sample, all of it in every step
     "gd-scl-f32-rotated-nobias": STORED.replace(
         model=ROTATED, bias=False, embed_dim=2, precision="float32"
-    ),
-    "gd-joint-distinct-decay": STORED.replace(
-        model=WIDE, n=8, positives=JOINT, weight_decay=0.03, learning_rate=0.06
-    ),
-    "momentum-scl-f32-critical-decay": STORED.replace(
-        model=PLAIN, n=8, optimizer=Momentum(0.1, learning_rate_unit="critical", momentum=0.6),
-        weight_decay=0.04, precision="float32",
     ),
     "adam-scl-sparse": STORED.replace(
         model=SPARSE, n=16, optimizer=Adam(0.01, momentum=0.8, square_decay=0.97, epsilon=1e-3)
