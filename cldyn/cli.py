@@ -7,7 +7,7 @@ import re
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from multiprocessing import get_context
@@ -162,9 +162,10 @@ def _writable(folder: Path, figure: str) -> Path:
 def _studied(
     claims: Sequence[Claim], folders: Sequence[Path], format: str
 ) -> Iterator[tuple[Claim, list[Row]]]:
-    """Claims and their rows as they are done: side by side, every process with cores of its own.
+    """Claims and their rows as they are done: side by side, in processes.
 
-    An accelerator is for one process, and then for one claim after the other.
+    On Linux each has cores of its own. One claim, one core or an accelerator is for this process,
+    one claim after the other.
     """
     count = min(len(claims), cores())
     if count < 2 or jax.default_backend() != "cpu":
@@ -176,18 +177,18 @@ def _studied(
     for first in range(count):
         shares.put((first, count))
     with ProcessPoolExecutor(count, context, _begin, (shares,)) as pool:
-        # The longest is last in the list.
-        jobs = reversed([*zip(claims, folders, strict=True)])
-        running = {pool.submit(_study, claim, at, format): claim for claim, at in jobs}
-        try:
-            for done in as_completed(running):
-                yield running[done], done.result()
-        finally:  # after a failure none is begun
-            pool.shutdown(cancel_futures=True)
+        waiting = [*zip(claims, folders, strict=True)]  # the longest is last
+        running: dict[Future[list[Row]], Claim] = {}
+        while waiting or running:
+            while waiting and len(running) < count:  # no more, so that after a failure none begins
+                claim, folder = waiting.pop()
+                running[pool.submit(_study, claim, folder, format)] = claim
+            for done in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(done), done.result()
 
 
 def _begin(shares: Any) -> None:
-    """A process of `_studied` takes every count-th of the cores."""
+    """A process of `_studied` takes every count-th of the cores, where the system lets it."""
     first, count = shares.get()
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[first::count])

@@ -247,7 +247,9 @@ def test_claims_are_studied_side_by_side_each_with_cores_of_its_own(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
     words = [sys.executable, tmp_path / "program.py", tmp_path / "out"]
     heard = subprocess.run(words, capture_output=True, text=True, check=True, timeout=300)
-    assert "all claims" in heard.stdout and heard.stdout.count("1 predictions hold, 0 fail") == 2
+    summary = heard.stdout[heard.stdout.index("all claims") :]
+    assert summary.index("first") < summary.index("second")
+    assert heard.stdout.count("1 predictions hold, 0 fail") == 2
     processes = set()
     for name in ("first", "second"):
         with (tmp_path / "out" / name / "table.csv").open() as file:

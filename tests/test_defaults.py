@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+import cldyn
+
 SCRIPT = """
 import itertools, json
 import cldyn
@@ -69,3 +71,4 @@ def test_what_never_grows_is_never_learned(out):
 def test_precision_is_the_experiments(out):
     for precision in ("float32", "float64"):
         assert out[f"type {precision}"] == precision
+    assert cldyn.Experiment().precision == "float32"

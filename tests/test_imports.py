@@ -34,7 +34,7 @@ BELOW["theory"] = {"checks", "nouns", "data", "encoders", "losses", "moments", "
 BELOW["trajectory"] = {
     *BELOW["experiment"], "experiment", "theory", "measures", "dynamics", "linalg",
 }  # fmt: skip
-BELOW["sweeps"] = {"checks", "nouns", "encoders", "experiment", "sources", "trajectory"}
+BELOW["sweeps"] = {"checks", "nouns", "encoders", "experiment", "trajectory"}
 BELOW["plots"] = {"phases"}
 BELOW["claims"] = {
     *BELOW["trajectory"], "trajectory", "sweeps", "plots", "phases", "observables",

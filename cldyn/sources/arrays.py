@@ -121,7 +121,7 @@ class Augmented(Arrays):
         many = jax.vmap(jax.vmap(self.augmentation, (0, None)))
         return many(keys, given[chosen]).astype(dtype)
 
-    def units(self, drawn: Drawn, training: Any, x: Array) -> StoredUnits | FreshUnits:
+    def units(self, drawn: Drawn, training: Any, x: Array) -> FreshUnits:
         """What batches are made of."""
         key = batch_key(training.seed)
         return FreshUnits(key, self._bare(), drawn.originals, weighted(drawn.member))

@@ -112,7 +112,7 @@ class Blocks:
         problems, trajectories = self.counts
         for start in range(0, problems, shape.problems):
             present = np.arange(start, min(start + shape.problems, problems))
-            rows = np.arange(start, start + shape.problems) % problems
+            rows = np.resize(present, shape.problems)
             problem = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.problem)
             ends = rows[:, None], self.chosen[rows]
             limits = jax.tree.map(lambda leaf, at=ends: leaf[at], self.training)

@@ -30,11 +30,11 @@ def prepare_block(block: Block, plan: Plan) -> tuple[Prepared, Limit | None]:
     """What the problems of a block [b] share, and all their limits [b, u].
 
     One after the other, each waited for: two factorizations at a time wait for each other's threads
-    on CPU, and can wait for ever.
+    on CPU, and can wait for ever. What fills the block up is not done again.
     """
     prepared, limits = [], []
     count, ends = np.shape(block.limits.weight_decay)
-    for i in range(count):
+    for i in range(block.problems.size):
         problem = _at(block.problem, i)
         trainings = [_at(block.limits, (i, j)) for j in range(ends)]
         drawn = trajectory.draw(problem, trainings[0], plan)
@@ -42,7 +42,10 @@ def prepare_block(block: Block, plan: Plan) -> tuple[Prepared, Limit | None]:
         found = [jax.block_until_ready(trajectory.settle(made, one, plan)) for one in trainings]
         prepared.append(made)
         limits.append(_stack(found))
-    return jax.block_until_ready((_stack(prepared), _stack(limits)))
+    filled = [i % len(prepared) for i in range(count)]
+    return jax.block_until_ready(
+        tuple(_stack([of[i] for i in filled]) for of in (prepared, limits))
+    )
 
 
 def _at(tree: Any, i: Any) -> Any:

@@ -62,7 +62,7 @@ def forecast_plan(experiment: Experiment, varied: Any = None, *, critical: bool 
 
 
 def without_batches(training: Any) -> Any:
-    """The training on everything at once, of which theory speaks."""
+    """The training with full batches, so that forecasts of all kinds of batch share programs."""
     return replace(training, batch=Full())
 
 
