@@ -19,7 +19,7 @@ from cldyn.sweeps import Group, sweep
 def collapse_arms() -> dict[str, Experiment]:
     """SGD beside gradient descent in the collapse setting."""
     base = COLLAPSE.replace(precision="float32")
-    # Fresh noise in all 2000 dimensions would take most of these arms' time.
+    # Fresh noise in all 1000 dimensions would take most of these arms' time.
     fresh = Population(replace(base.problem.model, d=200), base.problem.m)
     problems = {"stored": base.problem, "online (d = 200)": fresh}
     sgd = sgd_arms(base, (8, 32), (0.05, 0.0125), problems)
