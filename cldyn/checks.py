@@ -31,9 +31,9 @@ def is_whole(value: Any) -> bool:
     return _kind(value) in ("i", "u")
 
 
-def is_size(value: Any) -> bool:
-    """A whole number >= 1 that can name a shape: no array."""
-    return is_whole(value) and isinstance(value, (int, np.integer)) and bool(1 <= value < 2**31)
+def is_size(value: Any, low: float = 1) -> bool:
+    """A whole number >= low that can name a shape: no array."""
+    return is_whole(value) and isinstance(value, (int, np.integer)) and bool(low <= value < 2**31)
 
 
 def is_real(value: Any) -> bool:

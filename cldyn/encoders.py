@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cldyn import linalg
-from cldyn.fields import flag, number, size, static, whole
+from cldyn.fields import choice, flag, number, size, static, whole
 from cldyn.nouns import noun
 
 _EMBED_DIM = "p, dimension of the embedding"
@@ -78,19 +78,26 @@ class _Linear:
 class Linear(_Linear):
     """The linear encoder f(x) = W x (+ b), entries iid N(0, init_scale^2) at the start.
 
-    Source: the encoder of Xue et al. (2023), whose unit of init_scale is sigma_0/sqrt(d).
+    Source: the encoder of Xue et al. (2023), whose entries are N(0, sigma_0^2/d):
+    init_scale = sigma_0 with init_scale_unit = "root_d".
     """
 
     embed_dim: int = whole(3, _EMBED_DIM, 1)
     init_scale: float = number(1e-4, _INIT_SCALE, 0)
     bias: bool = flag(True, _BIAS)
     rows: int = static(0)
+    init_scale_unit: str = choice(
+        "absolute", "of init_scale: as it is, or over sqrt(d)", "absolute", "root_d"
+    )
 
     depth = 1
 
     def init(self, key: Array, d: int) -> Layers:
         """W_0 as layers."""
-        first = jnp.asarray(self.init_scale) * self.draw(key, d + self.bias)
+        scale = jnp.asarray(self.init_scale)
+        if self.init_scale_unit == "root_d":
+            scale = scale / jnp.sqrt(d).astype(scale.dtype)
+        first = scale * self.draw(key, d + self.bias)
         return Layers(first, jnp.zeros((0, len(first), len(first)), first.dtype))
 
 

@@ -70,7 +70,7 @@ class Takes:
         if self.kind == "noun":
             return is_noun(value)
         if self.kind == "size":
-            return is_size(value) and value >= self.low
+            return is_size(value, self.low)
         if self.kind == "whole":
             return is_whole(value) and self.low <= int(value) < 2**31
         if self.kind == "numbers":

@@ -11,6 +11,7 @@ from cldyn.observables import (
     effective_rank,
     feature_norms,
     gap,
+    gradient_balance,
     gram_distance,
     imbalance,
     probe_accuracy,
@@ -27,6 +28,7 @@ class Observed(NamedTuple):
     groups: name of rows -> one-hot classes and subclasses ([classes, s], [subclasses, s]).
     loss: () -> training loss.
     inside: () -> W on the range of the data, in their frame [rows, r].
+    moments: () -> M [r] and C [q, r] in that frame, P = C^T C.
     limit: where theory says that it ends: minimizer w [rows, r] and its loss.
     layers: () -> W_1 W_1^T [p, p] and W_2 ... W_L [L - 1, p, p].
     """
@@ -36,6 +38,7 @@ class Observed(NamedTuple):
     groups: dict[str, tuple[Array, Array]]
     loss: Callable[[], Array]
     inside: Callable[[], Array]
+    moments: Callable[[], tuple[Array, Array]]
     limit: Any
     layers: Callable[[], tuple[Array, Array]]
 
@@ -55,7 +58,8 @@ class Measure:
         name: under which it is recorded.
         says: what it is, in words.
         function: of an `Observed`, returns an array of fixed shape.
-        needs: what must be there: "directions", "train", "test", "gaps", "loss", "limit", "layers".
+        needs: what must be there: "directions", "train", "test", "gaps", "loss", "moments",
+            "limit", "layers".
         dims: names of the axes of its value.
         exact: whether it is measured unless others are named, since it takes no sample.
 
@@ -143,6 +147,12 @@ MEASURES = _table(
         lambda seen: gram_distance(seen.inside(), seen.limit.w),
         ("limit",),
         exact=True,
+    ),
+    Measure(
+        "gradient_balance",
+        "|W P| over |W M W^T W M|, the two parts of the gradient",
+        lambda seen: gradient_balance(seen.inside(), *seen.moments()),
+        ("moments",),
     ),
     Measure(
         "train_class_gap",

@@ -5,7 +5,7 @@ encoder knows of its data. With a bias a 1 is appended to every input and D = d 
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +13,7 @@ from jax import Array
 
 from cldyn.data import FeatureModel, Originals, mean_views, membership
 from cldyn.encoders import append_one
+from cldyn.linalg import over
 from cldyn.losses import Supervised, Unsupervised, mix
 
 _REGISTER = 8  # rows of w fill whole vector registers: 201 coordinates cost a quarter more than 208
@@ -66,8 +67,8 @@ def population(
 ) -> tuple[Array, Array]:
     """Exact moments of the population in the unrotated basis (features first, bias last).
 
-        M = m m^T + diag(var),   m = sum_j mean_j v_j (+ e_b)
-        P_ucl = m m^T + diag(keep_j^2 var_j; noise: its covariance between two views)
+        M = m m^T + diag(var) - c c^T,   m = c + sum_j mean_j v_j (+ e_b),   c = E xi
+        P_ucl = m m^T + diag(keep_j^2 phi_j^2 + E xi xi+^T) - kept c c^T
         P_scl = m m^T + keep_1^2 phi_1^2 v_1 v_1^T
 
     Args:
@@ -80,7 +81,9 @@ def population(
         second, positive [D, D].
 
     Source: derived here. Views of one example share s_j with probability keep_j each,
-    independently, else they are independent, hence keep_j^2; examples of a class share s_1 alone.
+    independently, else they are independent, hence keep_j^2; changes are independent. Examples of a
+    class share s_1 alone. E xi xi^T is diagonal for every kind of noise, so its covariance lacks
+    c c^T, and so does that of two views where they keep the noise (kept = 1, else 0).
 
     Example:
         >>> import cldyn
@@ -88,22 +91,48 @@ def population(
         >>> cldyn.theory.minimizer(M, P, embed_dim=2).shape
         (2, 6)
     """
-    mean, variance, class_shared, view_shared = _diagonals(model, bias, dtype)
-    shared = mix(positives, class_shared, view_shared)
-    constant = jnp.outer(mean, mean)
-    return constant + jnp.diag(variance), constant + jnp.diag(shared)
+    known = _covariances(model, bias, dtype)
+    shared = mix(positives, known.by_class, known.by_view)
+    less = mix(positives, 0.0, known.kept) * jnp.outer(known.noise_mean, known.noise_mean)
+    constant = jnp.outer(known.mean, known.mean)
+    second = constant + jnp.diag(known.variance)
+    second -= jnp.outer(known.noise_mean, known.noise_mean)
+    return second, constant + jnp.diag(shared) - less
 
 
-def _diagonals(model: FeatureModel, bias: bool, dtype: Any) -> tuple[Array, Array, Array, Array]:
-    """Mean and diagonal parts of M, P_scl and P_ucl, each [D]."""
+class _Covariances(NamedTuple):
+    """Of a population: its mean and that of the noise, and diagonals, each [D].
+
+    variance: of M. by_class, by_view: of P_scl and P_ucl. kept: 1 where views keep the mean of the
+    noise, else 0.
+    """
+
+    mean: Array
+    noise_mean: Array
+    variance: Array
+    by_class: Array
+    by_view: Array
+    kept: float
+
+
+def _covariances(model: FeatureModel, bias: bool, dtype: Any) -> _Covariances:
     dtype = dtype or jnp.result_type(float)
-    noise, kept_noise = model.noise.moments(model.other, dtype)
-    variance, kept = model.variances(dtype), model.keeps(dtype) ** 2 * model.variances(dtype)
-    empty, none = jnp.zeros(int(bias), dtype), jnp.zeros(model.other, dtype)
-    mean = jnp.concatenate([model.means(dtype), none, jnp.ones(int(bias), dtype)])
-    class_shared = jnp.zeros(model.d + bias, dtype).at[0].set(kept[0])
-    variance = jnp.concatenate([variance, noise, empty])
-    return mean, variance, class_shared, jnp.concatenate([kept, kept_noise, empty])
+    noise, wide = model.noise.moments(model.other, dtype), model.d + bias
+    first = 0 if model.noise.everywhere else model.features
+
+    def placed(values: Array, start: int = 0) -> Array:
+        return jnp.zeros(wide, dtype).at[start : start + values.size].set(values)
+
+    shared, noise_mean = model.shared_variances(dtype), placed(noise.mean, first)
+    mean = placed(model.means(dtype)) + noise_mean
+    return _Covariances(
+        mean=mean.at[model.d :].set(1),
+        noise_mean=noise_mean,
+        variance=placed(model.variances(dtype)) + placed(noise.second, first),
+        by_class=placed(shared[:1]),
+        by_view=placed(shared) + placed(noise.shared, first),
+        kept=1 - noise.apart,
+    )
 
 
 def sample_moments(
@@ -185,18 +214,39 @@ def population_frame(model: FeatureModel, bias: bool = True, dtype: Any = None) 
 
     P factors into the mean and one row for each shared direction. Args and source: as `population`.
     """
-    mean, variance, class_shared, view_shared = _diagonals(model, bias, dtype)
-    wide = mean.size
-    # Only features and bias mix through the mean: noise directions are eigenvectors already.
-    mixed = jnp.array([*range(model.features), *range(model.d, wide)])
-    block, turn = jnp.linalg.eigh(jnp.outer(mean[mixed], mean[mixed]) + jnp.diag(variance[mixed]))
-    rounding = block.size * jnp.finfo(block.dtype).eps * block[-1]  # of the mixed ones alone
-    second = variance.at[mixed].set(jnp.where(block > rounding, block, 0))
-    basis = jnp.eye(wide, dtype=mean.dtype).at[mixed[:, None], mixed[None]].set(turn)
-    class_rows = jnp.stack([mean, jnp.sqrt(class_shared)])
-    view_rows = jnp.concatenate([mean[None], jnp.diag(jnp.sqrt(view_shared))])
+    known = _covariances(model, bias, dtype)
+    mean, wide = known.mean, known.mean.size
+    if model.noise.everywhere:  # its mean mixes all directions
+        second, basis = jnp.linalg.eigh(population(model, Supervised(), bias=bias, dtype=dtype)[0])
+        second = _without_rounding(second)
+    else:  # only named features and bias mix through the mean: all others are eigenvectors already
+        mixed = jnp.array([*range(model.named), *range(model.d, wide)])
+        block = jnp.outer(mean[mixed], mean[mixed]) + jnp.diag(known.variance[mixed])
+        values, turn = jnp.linalg.eigh(block)
+        second = known.variance.at[mixed].set(_without_rounding(values))
+        basis = jnp.eye(wide, dtype=mean.dtype).at[mixed[:, None], mixed[None]].set(turn)
+    class_rows = jnp.stack([mean, jnp.sqrt(known.by_class)])
+    view_rows = jnp.concatenate([mean[None], _root(known)])
     reached = second > 0
     return _padded(second, class_rows @ basis * reached, view_rows @ basis * reached, basis)
+
+
+def _without_rounding(values: Array) -> Array:
+    """Ascending eigenvalues, zero where rounding made them."""
+    return jnp.where(values > values.size * jnp.finfo(values.dtype).eps * values[-1], values, 0)
+
+
+def _root(known: _Covariances) -> Array:
+    """Rows C of P_ucl - m m^T = C^T C.
+
+    diag(s) - c c^T = D (I - u u^T) D,   D = diag(s)^(1/2),   u = D^-1 c,   |u| <= 1
+    I - u u^T = (I - k u u^T)^2,   k = (1 - (1 - |u|^2)^(1/2))/|u|^2
+    """
+    root = jnp.sqrt(known.by_view)
+    unit = over(known.kept * known.noise_mean, root)
+    length = jnp.minimum(unit @ unit, 1)
+    scale = over(1 - jnp.sqrt(1 - length), length)
+    return jnp.diag(root) - scale * jnp.outer(unit, unit * root)
 
 
 def views_frame(
@@ -204,7 +254,7 @@ def views_frame(
 ) -> Frame:
     """The eigenframe of all views of some originals.
 
-        M = (1/n) sum_i x_i x_i^T + diag(var)
+        M = (1/n) sum_i x_i x_i^T + S
         P_scl = sum_c (n_c/n) x_c x_c^T,   P_ucl = (1/n) sum_i x_i x_i^T
 
     Args:
@@ -216,16 +266,17 @@ def views_frame(
     Returns:
         Frame.
 
-    Source: derived here; x_i is the mean of all views of an example, x_c that of a class, var the
-    mean variance of a view about x_i, and two views of one example are independent given their
+    Source: derived here; x_i is the mean of all views of an example, x_c that of a class, S the
+    mean covariance of a view about x_i, and two views of one example are independent given their
     original: `sample_moments` at m = infinity, where self-pairs have no weight.
     """
     dtype = dtype or jnp.result_type(float)
-    mean, variance, rotate = mean_views(model, given, dtype=dtype)
-    rows = append_one(mean, bias)
-    spread = jnp.diag(jnp.pad(variance, (0, int(bias))))
+    views = mean_views(model, given, dtype=dtype)
+    rows = append_one(views.mean, bias)
+    spread = jnp.diag(views.spread) - jnp.outer(views.less, views.less)
+    spread = jnp.pad(spread, (0, int(bias)))
     second, basis = jnp.linalg.eigh(rows.T @ rows / rows.shape[0] + spread)
-    second = jnp.where(second > second.size * jnp.finfo(dtype).eps * second[-1], second, 0)
+    second = _without_rounding(second)
     classes = class_means(membership(given.codes[:, 0], (-1, 1), dtype)) @ rows
     examples = rows @ basis / jnp.sqrt(jnp.asarray(rows.shape[0], dtype))
     # Examples of equal means make equal rows, whose factorization runs into numbers that XLA
@@ -233,5 +284,5 @@ def views_frame(
     apart = jax.random.normal(jax.random.key(0), examples.shape, jnp.float32).astype(dtype)
     examples += 0.01 * jnp.finfo(dtype).eps * jnp.sqrt(second) * apart
     reached = second > 0
-    turned = jnp.concatenate([rotate(basis[: model.d].T), basis[model.d :].T], axis=1).T
+    turned = jnp.concatenate([views.rotate(basis[: model.d].T), basis[model.d :].T], axis=1).T
     return _padded(second, classes @ basis * reached, examples * reached, turned)

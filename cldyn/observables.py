@@ -58,6 +58,26 @@ def imbalance(gram: Array, head: Array) -> Array:
     )
 
 
+def gradient_balance(w: Array, second: Array, factor: Array) -> Array:
+    """How much the part of the gradient that makes W grow outweighs the one that stops it.
+
+        |W P|_F/|W M W^T W M|_F,   M = diag(second), P = C^T C
+
+    Args:
+        w: W in the frame [p, r].
+        second: M [r].
+        factor: C [q, r].
+
+    Returns:
+        Scalar, of order 1/|W|^2 while W is small; 1 where the gradient is zero.
+
+    Source: Xue et al. (2023), figure 6.
+    """
+    weighted = w * second
+    grows, stops = (w @ factor.T) @ factor, (weighted @ w.T) @ weighted
+    return jnp.linalg.norm(grows) / jnp.linalg.norm(stops)
+
+
 def gram_distance(w: Array, limit: Array) -> Array:
     """Relative distance between two encoders up to rotations of the embedding.
 

@@ -4,6 +4,7 @@ Loops over pairs, enumerations and autodiff on raw inputs, in float64. Of the pa
 taken (`cldyn.sample`), never a formula.
 """
 
+from dataclasses import replace
 from itertools import product
 
 import jax
@@ -13,7 +14,16 @@ import optax
 import scipy.linalg
 
 import cldyn
-from cldyn import Basis, FeatureModel, Gaussian, Joint, Supervised, Unsupervised
+from cldyn import (
+    Basis,
+    FeatureModel,
+    Gaussian,
+    Joint,
+    OneHot,
+    Perturbed,
+    Supervised,
+    Unsupervised,
+)
 
 POSITIVES = (Supervised(), Unsupervised(), Joint(0.3))
 
@@ -130,39 +140,58 @@ def looped_moments(x, label, positives):
 def originals_of(model):
     """Signs [originals, K] of all originals there are, equally likely; noise left aside."""
     count = model.features - 2
-    irrelevant = list(product((-1, 1), repeat=count))
-    if model.irrelevant == "sparse":
-        irrelevant = [sign * row for sign in (-1, 1) for row in np.eye(count)]
+    irrelevant = list(product((-1, 1), repeat=count)) if model.irrelevant == "dense" else None
+    irrelevant = irrelevant or [sign * row for sign in (-1, 1) for row in np.eye(count)]
     return np.array([[y, s, *rest] for y in (-1, 1) for s in (-1, 1) for rest in irrelevant])
 
 
 def model_numbers(model):
     """Strengths, means and keep probabilities [K] of a model, as numpy."""
-    count = len(model.irrelevant_strength)
-    strength = model.class_strength, model.subclass_strength, *model.irrelevant_strength
-    mean = model.class_mean, model.subclass_mean, *(model.irrelevant_mean or (0.0,) * count)
-    keep = model.class_keep, model.subclass_keep, *(model.irrelevant_keep or (1.0,) * count)
-    return np.array(strength, float), np.array(mean, float), np.array(keep, float)
+    count = model.features - 2
+
+    def of(pair, rest, default):
+        rest = rest or (default,)
+        return np.array([*pair, *(rest * count if len(rest) < count else rest)[:count]], float)
+
+    strength = of((model.class_strength, model.subclass_strength), model.irrelevant_strength, 0.0)
+    mean = of((model.class_mean, model.subclass_mean), model.irrelevant_mean, 0.0)
+    return strength, mean, of((model.class_keep, model.subclass_keep), model.irrelevant_keep, 1.0)
 
 
 def enumerated_moments(model, positives, bias):
-    """M and P [D, D] by enumeration of all originals, whose views are independent but for noise."""
-    other = model.d - model.features
+    """M and P [D, D] by enumeration of all originals, whose views are independent.
+
+    Gaussian parts, which cannot be enumerated, are added as variances.
+    """
     phi, mu, keep = model_numbers(model)
-    codes = originals_of(model)
+    codes, noise, first = originals_of(model), model.noise, 0
+    places, seen = np.zeros((1, model.d)), np.zeros((1, model.d))  # noise, and its mean over views
+    fresh, kept = np.zeros(model.d + bias), np.zeros(model.d + bias)
+    fresh[:2] = model.class_change**2, model.subclass_change**2
+    if isinstance(noise, OneHot):
+        places = noise.noise_length * np.eye(model.d)
+        seen = places if isinstance(noise, Perturbed) else np.tile(places.mean(0), (model.d, 1))
+        rank = getattr(noise, "change_rank", 0)
+        if rank:
+            fresh[model.d - rank : model.d] += noise.change_length**2 / rank
+    else:
+        first = model.features
+        share = noise.noise_keep ** (1 if isinstance(noise, Gaussian) else 2)
+        variance = noise.noise_length**2 / (model.d - first)
+        fresh[first : model.d] = (1 - share) * variance
+        kept[first : model.d] = share * variance
 
-    def pad(z):
-        return with_one(np.concatenate([z, np.zeros((len(z), other))], axis=1), bias)
+    def rows(z, beside):
+        features = np.pad(z, ((0, 0), (0, model.d - model.features)))
+        return with_one((features[:, None] + beside).reshape(-1, model.d), bias)
 
-    full, expected = pad(mu + phi * codes), pad(mu + phi * keep * codes)
-    centres = np.array([expected[codes[:, 0] == y].mean(axis=0) for y in (-1, 1)])
-    noise = np.zeros(model.d + bias)
-    noise[model.features : model.d] = model.noise.noise_length**2 / other
-    kept = model.noise.noise_keep ** (1 if isinstance(model.noise, Gaussian) else 2)
-    unsupervised = expected.T @ expected / len(codes) + kept * np.diag(noise)
+    full, expected = rows(mu + phi * codes, places), rows(mu + phi * keep * codes, seen)
+    label = np.repeat(codes[:, 0], len(places))
+    centres = np.array([expected[label == y].mean(axis=0) for y in (-1, 1)])
+    unsupervised = expected.T @ expected / len(expected) + np.diag(kept)
     share = share_of(positives)
     positive = share * centres.T @ centres / 2 + (1 - share) * unsupervised
-    return full.T @ full / len(codes) + np.diag(noise), positive
+    return full.T @ full / len(full) + np.diag(fresh + kept), positive
 
 
 def random_model(seed, with_means=True):
@@ -171,6 +200,7 @@ def random_model(seed, with_means=True):
     strengths, keeps = rng.uniform(0.4, 2, 4), rng.uniform(0.3, 1, 4)
     means, sparse = rng.uniform(-1, 1, 4) * with_means, seed % 3 == 2
     noise = (Gaussian, Basis)[seed % 2](rng.uniform(0.2, 2), rng.uniform(0, 1))
+    changes = rng.uniform(0, 1, 2)
     return FeatureModel(
         9,
         *strengths[:2],
@@ -179,9 +209,22 @@ def random_model(seed, with_means=True):
         () if sparse else tuple(means[2:]),
         *keeps[:2],
         tuple(keeps[2:3]) * 2 if sparse else tuple(keeps[2:]),
+        *changes,
         "sparse" if sparse else "dense",
-        noise,
+        noise=noise,
     )
+
+
+def paper_model(seed):
+    """A random model with the paper's noise, on all directions; its irrelevant features may be own
+    ones.
+    """
+    rng, model = np.random.default_rng(seed), random_model(seed)
+    noise = (OneHot(rng.uniform(0.2, 2)), Perturbed(*rng.uniform(0.2, 2, 2), int(rng.integers(4))))
+    if seed % 3 == 2:
+        one = {"irrelevant_strength": (1.3,), "irrelevant_keep": (rng.uniform(),)}
+        model = replace(model, irrelevant="own", own_count=3, **one)
+    return replace(model, noise=noise[seed % 2])
 
 
 def random_moments(seed, d=5, n=6, m=3):

@@ -13,6 +13,7 @@ from oracles import (
     enumerated_moments,
     model_numbers,
     objective,
+    paper_model,
     raw_loss,
     share_of,
     with_one,
@@ -54,6 +55,7 @@ MODEL = FeatureModel(
     class_keep=0.8,
     noise=Gaussian(0.8, 0.3),
 )
+PAPER = [paper_model(0), paper_model(5)]  # one-hot noise; perturbed, with own features
 MIXES = [Supervised(), Joint(0.3)]  # batches of rows, and of examples; ucl is part of the second
 SOURCES = {"stored": Stored, "fresh views": FreshViews}
 KINDS = [
@@ -189,18 +191,21 @@ def test_the_mean_over_all_fresh_views_is_the_gradient(origin, positives):
     np.testing.assert_allclose(mean, full, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(("origin", "kind"), KINDS)
-def test_batches_as_drawn_are_unbiased(origin, kind):
-    experiment = of(origin, positives=Joint(0.3), batch=kind)
+@pytest.mark.parametrize(
+    ("origin", "kind", "model"),
+    [*((*one, MODEL) for one in KINDS), *(("population", Iid(5), one) for one in PAPER)],
+)
+def test_batches_as_drawn_are_unbiased(origin, kind, model):
+    experiment = of(origin, model, positives=Joint(0.3), batch=kind)
     problem, training = experiment.problem, experiment.training
-    w = jnp.array(np.random.default_rng(0).normal(size=(2, 21)) / 3)
+    w = jnp.array(np.random.default_rng(0).normal(size=(2, model.d + 1)) / 3)
     if origin == "stored":
         full = jax.grad(raw_loss(experiment))(w)
     else:
-        first = data.originals(jax.random.key(0), MODEL, 8)
+        first = data.originals(jax.random.key(0), model, 8)
         moments = {
-            "population": lambda: enumerated_moments(MODEL, training.positives, True),
-            "fresh views": lambda: moments_of_views(MODEL, first, training.positives),
+            "population": lambda: enumerated_moments(model, training.positives, True),
+            "fresh views": lambda: moments_of_views(model, first, training.positives),
         }[origin]()
         full = jax.grad(objective)(w, *moments)
     plan = replace(plan_of(experiment, ()), in_frame=False)
@@ -249,14 +254,21 @@ def test_units_are_drawn_evenly(kind):
     assert together == pytest.approx(expected, abs=5 * np.sqrt(expected / len(keys)))
 
 
-def test_views_of_a_sample_are_views_of_its_originals():
-    key = jax.random.key(5)
-    first, views = data.originals(key, MODEL, 8), cldyn.sample(key, MODEL, 8, 200)
+@pytest.mark.parametrize(
+    "model", [MODEL, paper_model(3), paper_model(4), paper_model(5)], ids=lambda m: str(m.noise)
+)
+def test_views_of_a_sample_are_views_of_its_originals(model):
+    key, many = jax.random.key(5), 4000
+    first, views = data.originals(key, model, 8), cldyn.sample(key, model, 8, many)
     np.testing.assert_array_equal(first.codes[:, 0], views.label)
-    mean, variance, _ = data.mean_views(MODEL, first)
-    np.testing.assert_allclose(views.x.mean(axis=1), mean, atol=0.35)
-    about = jnp.mean((views.x - mean[:, None]) ** 2, axis=(0, 1))
-    np.testing.assert_allclose(about, variance, atol=0.15)
+    known = data.mean_views(model, first)
+    error = np.sqrt(np.mean((views.x - known.mean[:, None]) ** 2, axis=1) / many)
+    assert (np.abs(views.x.mean(axis=1) - known.mean) <= 5 * error + 1e-12).all()
+    apart = np.asarray(views.x - known.mean[:, None]).reshape(-1, model.d)
+    expected = np.diag(known.spread) - np.outer(known.less, known.less)
+    squares = (apart**2).T @ apart**2 / len(apart)
+    error = np.sqrt(np.clip(squares - expected**2, 0, None) / len(apart))
+    assert (np.abs(apart.T @ apart / len(apart) - expected) <= 5 * error + 1e-12).all()
 
 
 # --- trained ---------------------------------------------------------------------------------

@@ -138,6 +138,48 @@ def test_basis_noise_is_one_direction_of_given_length_kept_with_noise_keep(kind,
         assert len(np.unique(place[:, 0])) < n  # drawn with replacement
 
 
+def test_one_hot_noise_lies_on_all_directions_with_positive_sign_anew_in_every_view():
+    n, plain = 2000, replace(SIGNS, d=12, irrelevant_strength=(), noise=cldyn.OneHot(3.0))
+    drawn, test = draw(plain, n, 2), sample_test(jax.random.key(0), plain, n)
+    noise = np.array(drawn.x)
+    noise[..., :2] -= codes(drawn)[:, None, :2]
+    beside = np.array(test.x[:, 0])
+    beside[:, :2] -= codes(test)[:, :2]
+    for rows in (noise[:, 0], noise[:, 1], beside):
+        np.testing.assert_allclose(np.sort(rows, axis=1), [[0.0] * 11 + [3.0]] * n, atol=1e-12)
+        counts = rows.sum(axis=0) / 3
+        assert np.abs(counts - n / 12).max() < 5 * np.sqrt(n / 12)
+    same = (noise[:, 0] == noise[:, 1]).all(axis=1).mean()
+    assert same == pytest.approx(1 / 12, abs=5 * np.sqrt(1 / 12 / n))
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_perturbed_noise_is_kept_but_for_a_change_of_its_rank(rank):
+    noise = cldyn.Perturbed(2.0, change_length=1.5, change_rank=rank)
+    x = np.array(draw(replace(SIGNS, d=30, noise=noise), 40, 50).x)
+    apart = x - x.mean(axis=1, keepdims=True)
+    assert np.linalg.matrix_rank(apart.reshape(-1, 30), tol=1e-9) == rank
+    np.testing.assert_allclose(apart[..., : 30 - rank], 0, atol=1e-12)
+    squares = (apart**2).sum(axis=-1).mean() * 50 / 49
+    assert squares == pytest.approx(1.5**2 * (rank > 0), rel=0.15)
+
+
+@pytest.mark.parametrize(("count", "most"), [(40, 1), (16, 1), (8, 2)])
+@pytest.mark.parametrize("balanced", [True, False])
+def test_own_features_are_dealt_to_all_examples_and_kept_by_their_views(count, most, balanced):
+    model = replace(SIGNS, d=60, irrelevant="own", own_count=count, irrelevant_strength=(2.0,))
+    drawn = draw(model, 16, 3, balanced=balanced)
+    active = np.array(drawn.irrelevant)
+    assert active.shape == (16, count) and (np.abs(active).sum(axis=1) == 1).all()
+    assert np.abs(active).sum(axis=0).max() == most and len(np.unique(active.sum(axis=1))) == 2
+    np.testing.assert_array_equal(drawn.x[..., 2 : 2 + count], np.repeat(2 * active[:, None], 3, 1))
+    assert drawn.directions.shape == (2, 60)
+    turned = draw(replace(model, rotated=True), 16, 3, balanced=balanced)
+    rows, plain = (np.array(one.x).reshape(48, -1) for one in (turned, drawn))
+    np.testing.assert_allclose(rows @ rows.T, plain @ plain.T, atol=1e-12)
+    np.testing.assert_allclose(turned.x @ turned.directions.T, drawn.x[..., :2], atol=1e-12)
+
+
 def test_noise_and_views_change_no_code():
     other = replace(PLAIN, d=28, class_keep=0.2, noise=DistinctBasis(5.0, 0.7))
     first, second = draw(PLAIN), draw(other, m=3)
@@ -163,7 +205,8 @@ def test_a_seed_decides_everything_and_another_changes_everything():
 
 @given(SEEDS)
 def test_rotation_keeps_lengths_angles_and_features(seed):
-    model = replace(random_model(seed), d=12, class_keep=1.0, subclass_keep=1.0, irrelevant_keep=())
+    kept = {"class_keep": 1.0, "subclass_keep": 1.0, "irrelevant_keep": ()}
+    model = replace(random_model(seed), d=12, class_change=0.0, subclass_change=0.0, **kept)
     turned, straight = draw(replace(model, rotated=True), seed=seed), draw(model, seed=seed)
     v, (strengths, means, _) = np.array(turned.directions), model_numbers(model)
     np.testing.assert_allclose(v @ v.T, np.eye(4), atol=1e-13)

@@ -23,6 +23,12 @@ def test_linear_encoder_is_a_matrix_and_an_offset(bias):
     np.testing.assert_allclose(encoder.apply(params, x), expected, atol=1e-12)
 
 
+def test_the_start_may_be_told_over_the_root_of_the_input_dimension():
+    plain, told = (Linear(3, 0.1, init_scale_unit=unit) for unit in ("absolute", "root_d"))
+    plain, told = (np.array(one.init(jax.random.key(0), 400).first) for one in (plain, told))
+    np.testing.assert_allclose(told, plain / 20, rtol=1e-6)
+
+
 @pytest.mark.parametrize("kind", [Linear, DeepLinear])
 def test_room_for_more_rows_changes_no_row_and_leaves_the_others_zero(kind):
     plain = kind(embed_dim=2, init_scale=0.3)

@@ -26,7 +26,7 @@ BELOW = {
     "optimizers": {"checks", "fields", "nouns", "dynamics"},
     "observables": {"linalg"},
     "measures": {"data", "observables"},
-    "moments": {"data", "encoders", "losses"},
+    "moments": {"data", "encoders", "losses", "linalg"},
     "sources": {"checks", "fields", "nouns", "data", "losses", "moments"},
 }
 BELOW["experiment"] = {*BELOW["sources"], "sources", "encoders", "optimizers", "batches"}

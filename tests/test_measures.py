@@ -8,6 +8,7 @@ from oracles import (
     entropy_rank,
     group_means,
     mean_gap,
+    objective,
     one_hot,
     probe,
     variance_within,
@@ -18,6 +19,7 @@ from cldyn.observables import (
     effective_rank,
     feature_norms,
     gap,
+    gradient_balance,
     gram_distance,
     imbalance,
     probe_accuracy,
@@ -75,6 +77,18 @@ def test_gram_distance_is_the_dense_formula(seed, p, zero):
         w[-1] *= zero not in ("w", "both")
         limit[-1] *= zero not in ("limit", "both")
     assert gram_distance(w, limit) == pytest.approx(dense_distance(w, limit), rel=1e-10)
+
+
+@given(SEEDS)
+def test_gradient_balance_is_that_of_the_two_terms_of_the_loss(seed):
+    rng = np.random.default_rng(seed)
+    w, factor, second = rng.normal(size=(2, 5)), rng.normal(size=(3, 5)), rng.uniform(size=5)
+    shared, quartic = (
+        jax.grad(objective)(w, m, p)
+        for m, p in ((np.zeros((5, 5)), factor.T @ factor), (np.diag(second), np.zeros((5, 5))))
+    )
+    expected = np.linalg.norm(shared) / np.linalg.norm(quartic)
+    np.testing.assert_allclose(gradient_balance(w, second, factor), expected, rtol=1e-10)
 
 
 def test_gram_distance_from_nothing_and_from_the_double():

@@ -12,16 +12,18 @@ from oracles import (
     enumerated_moments,
     looped_moments,
     one_hot,
+    paper_model,
     random_model,
     share_of,
     with_one,
 )
 
-from cldyn import Basis, Gaussian, data, moments
+from cldyn import Basis, Gaussian, OneHot, Perturbed, data, moments
 
 SEEDS = st.integers(0, 2**31 - 1)
 KINDS = st.sampled_from(POSITIVES)
 MODELS = {"dense": random_model(0), "basis": random_model(1), "sparse": random_model(2)}
+PAPER = {"one hot": paper_model(0), "perturbed": paper_model(3), "own": paper_model(5)}
 LABEL = np.array([0, 2, 2, 0, 2, 1])
 
 
@@ -29,11 +31,14 @@ def test_random_models_are_of_every_kind():
     dense, basis, sparse = MODELS.values()
     assert (dense.irrelevant, sparse.irrelevant) == ("dense", "sparse")
     assert (type(dense.noise), type(basis.noise)) == (Gaussian, Basis)
+    one_hot, perturbed, own = PAPER.values()
+    assert (type(one_hot.noise), type(perturbed.noise)) == (OneHot, Perturbed)
+    assert perturbed.noise.change_rank > 0 and own.irrelevant == "own"
 
 
-@given(SEEDS, KINDS, st.booleans())
-def test_population_moments_equal_an_enumeration(seed, positives, bias):
-    model = random_model(seed)
+@given(SEEDS, KINDS, st.booleans(), st.sampled_from([random_model, paper_model]))
+def test_population_moments_equal_an_enumeration(seed, positives, bias, kind):
+    model = kind(seed)
     expected = enumerated_moments(model, positives, bias)
     for found, wanted in zip(
         moments.population(model, positives, bias=bias), expected, strict=True
@@ -41,15 +46,21 @@ def test_population_moments_equal_an_enumeration(seed, positives, bias):
         np.testing.assert_allclose(found, wanted, atol=1e-13)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", [*MODELS, *PAPER])
 def test_population_moments_equal_monte_carlo(name):
-    drawn = data.sample(jax.random.key(1), MODELS[name], 100_000, 2, balanced=False)
+    model, key = (MODELS | PAPER)[name], jax.random.key(1)
+    if model.irrelevant == "own":  # a deck for every example
+        many = {
+            name: getattr(model, name) * 3 for name in ("irrelevant_strength", "irrelevant_keep")
+        }
+        model = replace(model, irrelevant="sparse", own_count=0, **many)
+    drawn = data.sample(key, model, 100_000, 2, balanced=False)
     x, label = with_one(drawn.x), np.array(drawn.label)
     pairs = np.argsort(label, kind="stable").reshape(-1, 2)
     pairs = pairs[label[pairs[:, 0]] == label[pairs[:, 1]]]  # independent examples of one class
     supervised, unsupervised, _ = POSITIVES
-    second, by_view = moments.population(MODELS[name], unsupervised)
-    by_class = moments.population(MODELS[name], supervised)[1]
+    second, by_view = moments.population(model, unsupervised)
+    by_class = moments.population(model, supervised)[1]
     mates = (x[pairs[:, 0], 0], x[pairs[:, 1], 1], by_class)
     for left, right, expected in ((x[:, 0], x[:, 0], second), (x[:, 0], x[:, 1], by_view), mates):
         mean = left.T @ right / len(left)
@@ -102,9 +113,14 @@ def test_frame_of_a_sample_carries_its_moments_and_is_padded(seed, bias, d, repe
     assert_frame(frame, [(one, *looped_moments(wide, LABEL, one)) for one in POSITIVES])
 
 
-@given(SEEDS, st.booleans(), st.sampled_from(["none", "noise", "class"]))
-def test_frame_of_a_population_carries_its_moments_and_is_padded(seed, bias, missing):
-    model = random_model(seed)
+@given(
+    SEEDS,
+    st.booleans(),
+    st.sampled_from(["none", "noise", "class"]),
+    st.sampled_from([random_model, paper_model]),
+)
+def test_frame_of_a_population_carries_its_moments_and_is_padded(seed, bias, missing, kind):
+    model = kind(seed)
     if missing != "none":
         gone = {"noise": {"noise": Gaussian(0.0)}, "class": {"class_strength": 0.0}}
         model = replace(model, **gone[missing])
@@ -113,17 +129,27 @@ def test_frame_of_a_population_carries_its_moments_and_is_padded(seed, bias, mis
     assert_frame(frame, [(one, *enumerated_moments(model, one, bias)) for one in POSITIVES])
 
 
-@pytest.mark.parametrize(("seed", "bias"), [(9, True), (10, False), (11, True)])
-def test_frame_of_all_views_carries_means_of_views_and_is_padded(seed, bias):
+@pytest.mark.parametrize(
+    ("kind", "seed", "bias"),
+    [
+        (random_model, 9, True),
+        (random_model, 10, False),
+        (random_model, 11, True),
+        (paper_model, 9, True),
+        (paper_model, 10, False),
+    ],
+)
+def test_frame_of_all_views_carries_means_of_views_and_is_padded(kind, seed, bias):
     """The mean of a view given its original by `mean_views`, which test_batches samples."""
-    model = random_model(seed)
+    model = kind(seed)
     first = data.originals(jax.random.key(seed), model, 8)
     frame = moments.views_frame(model, first, bias)
     assert_padded(frame, model.d + bias)
-    mean, variance, _ = data.mean_views(model, first)
-    x = with_one(mean, bias)
+    views = data.mean_views(model, first)
+    x = with_one(views.mean, bias)
     label = np.array(first.codes[:, 0])
-    spread = np.diag(np.append(variance, np.zeros(int(bias))))
+    spread = np.diag(views.spread) - np.outer(views.less, views.less)
+    spread = np.pad(spread, (0, int(bias)))
     centres = np.array([x[label == y].mean(axis=0) for y in (-1, 1)])
     second, supervised, unsupervised = x.T @ x / 8 + spread, centres.T @ centres / 2, x.T @ x / 8
     expected = []

@@ -1,7 +1,7 @@
 """The data: a feature model, its kinds of noise, and samples of it."""
 
 from cldyn.data.model import FeatureModel, Views, contrasts, membership
-from cldyn.data.noise import NOISES, Basis, DistinctBasis, Gaussian, Noise
+from cldyn.data.noise import NOISES, Basis, DistinctBasis, Gaussian, Noise, OneHot, Perturbed
 from cldyn.data.sampling import (
     Originals,
     augment,
@@ -21,7 +21,9 @@ __all__ = [
     "FeatureModel",
     "Gaussian",
     "Noise",
+    "OneHot",
     "Originals",
+    "Perturbed",
     "Views",
     "augment",
     "check_room",

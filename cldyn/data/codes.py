@@ -1,4 +1,4 @@
-"""Signs of the features: of originals, iid or balanced, and of their views."""
+"""Signs of the features: of originals, iid, balanced or dealt, and of their views."""
 
 from __future__ import annotations
 
@@ -43,6 +43,15 @@ def _iid_irrelevant(key: Array, model: FeatureModel, n: int) -> Array:
     return _sparse_pattern(jax.random.randint(key, (n,), 0, 2 * count, dtype=jnp.int32), count)
 
 
+def deal_own(key: Array, model: FeatureModel, codes: Array) -> Array:
+    """Signs [n, K] with own features dealt to all examples from one deck."""
+    deck_key, sign_key = jax.random.split(key)
+    n, count = codes.shape[0], model.features - 2
+    place = _deal_cards(deck_key, count, n)
+    sign = random_signs(sign_key, (n, 1))
+    return codes.at[:, 2:].set(jax.nn.one_hot(place, count, dtype=jnp.int32) * sign)
+
+
 def _sparse_pattern(card: Array, count: int) -> Array:
     """Card 2 k + s names the active feature k and its sign."""
     return jax.nn.one_hot(card // 2, count, dtype=jnp.int32) * (2 * (card % 2) - 1)[:, None]
@@ -61,7 +70,7 @@ def balanced_codes(key: Array, model: FeatureModel, n: int) -> Array:
 def _deal(key: Array, model: FeatureModel, hand: int) -> Array:
     """`hand` irrelevant patterns from shuffled decks."""
     count = model.features - 2
-    if model.irrelevant == "sparse":
+    if model.irrelevant != "dense":
         return _sparse_pattern(_deal_cards(key, 2 * count, hand), count)
     if count > 30 or 2**count > max(_LARGEST_DECK, 2 * hand):
         return _distinct_signs(key, hand, count)
@@ -108,7 +117,7 @@ def view_codes(key: Array, model: FeatureModel, codes: Array) -> Array:
     keep_key, sign_key, irrelevant_key = jax.random.split(key, 3)
     n, count = codes.shape
     coins = jax.random.uniform(keep_key, (n, count), jnp.float32)
-    if model.irrelevant == "sparse":  # identity and sign are kept or redrawn together
+    if model.irrelevant != "dense":  # identity and sign are kept or redrawn together
         coins = coins.at[:, 2:].set(coins[:, 2:3])
     fresh = jnp.concatenate(
         [random_signs(sign_key, (n, 2)), _iid_irrelevant(irrelevant_key, model, n)], axis=1

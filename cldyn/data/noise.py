@@ -1,19 +1,46 @@
-"""Noise beside the features, one class a kind. `other` is the number of directions it lives on."""
+"""Noise, one class a kind. `other` is the number of directions it lives on."""
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from cldyn.data.codes import each_view, random_signs
-from cldyn.fields import number
+from cldyn.fields import number, whole
 from cldyn.nouns import noun
 
 LENGTH = "root of the expected squared length of the noise"
 KEEP = "what part of the noise all views of an example share"
+
+
+class Moments(NamedTuple):
+    """Moments of the noise xi of a view, and of xi+ of another view of the same example.
+
+        E xi = mean,   E xi xi^T = diag(second),   E xi xi+^T = diag(shared) + apart mean mean^T
+
+    mean, second, shared: [other], shared alike in all directions where there is a mean. apart: 1
+    where xi and xi+ are independent, else 0.
+    """
+
+    mean: Array
+    second: Array
+    shared: Array
+    apart: float
+
+
+class About(NamedTuple):
+    """The noise of all views of given originals.
+
+    mean: over all views of each original [n, other]. spread, less: the mean covariance about it is
+    diag(spread) - less less^T, each [other].
+    """
+
+    mean: Array
+    spread: Array
+    less: Array
 
 
 class Noise:
@@ -22,8 +49,11 @@ class Noise:
     Originals carry `originals(...)`, any pytree of leaves [n, ...], from which the noise of their
     views is made. `moments` and `about` are exact second moments, for populations and fresh views,
     `agreement` what theory takes from them; a kind without them is for stored views, and for
-    batches where moments are not all there is.
+    batches where moments are not all there is. It lives beside the features, or, with `everywhere`,
+    on all d directions, theirs included.
     """
+
+    everywhere = False
 
     def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:
         """Noise of n examples [n, other]."""
@@ -83,15 +113,16 @@ class Gaussian(Noise):
         """What part of its variance two views of an example share."""
         return self.noise_keep
 
-    def moments(self, other: int, dtype: Any) -> tuple[Array, Array]:
-        """Variance of every direction, and its covariance between two views of an example."""
+    def moments(self, other: int, dtype: Any) -> Moments:
+        """Its moments."""
         variance = jnp.full(other, jnp.asarray(self.noise_length, dtype) ** 2 / other)
-        return variance, jnp.asarray(self.agreement(), dtype) * variance
+        kept = jnp.asarray(self.agreement(), dtype) * variance
+        return Moments(jnp.zeros(other, dtype), variance, kept, 0.0)
 
-    def about(self, shared: Any, other: int, dtype: Any) -> tuple[Array, Array]:
-        """Mean over all views of every original [n, other], and their mean variance about it."""
-        keep = jnp.asarray(self.noise_keep, dtype)
-        return jnp.sqrt(keep) * shared, (1 - keep) * self.moments(other, dtype)[0]
+    def about(self, shared: Any, other: int, dtype: Any) -> About:
+        """Moments of the views of these originals."""
+        keep, known = jnp.asarray(self.noise_keep, dtype), self.moments(other, dtype)
+        return About(jnp.sqrt(keep) * shared, (1 - keep) * known.second, known.mean)
 
 
 @noun
@@ -100,7 +131,8 @@ class Basis(Noise):
 
         xi = +-length e_j,   j uniform, with replacement over the rows
 
-    Source: after the noise of Xue et al. (2023), here beside the features and of either sign.
+    Source: after the noise of Xue et al. (2023), here beside the features and of either sign;
+    theirs is `OneHot`.
     """
 
     noise_length: float = number(1.0, LENGTH, 0)
@@ -141,15 +173,15 @@ class Basis(Noise):
         """What part of its variance two views of an example share."""
         return self.noise_keep**2
 
-    def moments(self, other: int, dtype: Any) -> tuple[Array, Array]:
-        """Variance of every direction, and its covariance between two views of an example."""
+    def moments(self, other: int, dtype: Any) -> Moments:
+        """Its moments."""
         return Gaussian(self.noise_length, self.agreement()).moments(other, dtype)
 
-    def about(self, shared: Any, other: int, dtype: Any) -> tuple[Array, Array]:
-        """Mean over all views of every original [n, other], and their mean variance about it."""
+    def about(self, shared: Any, other: int, dtype: Any) -> About:
+        """Moments of the views of these originals."""
         keep, noise = jnp.asarray(self.noise_keep, dtype), self.vectors(shared, other, dtype)
-        spread = keep * (1 - keep) * jnp.mean(noise**2, axis=0)
-        return keep * noise, (1 - keep) * self.moments(other, dtype)[0] + spread
+        spread, known = keep * (1 - keep) * jnp.mean(noise**2, axis=0), self.moments(other, dtype)
+        return About(keep * noise, (1 - keep) * known.second + spread, known.mean)
 
 
 @noun
@@ -169,4 +201,81 @@ class DistinctBasis(Basis):
         return rows <= other
 
 
-NOISES = {"gaussian": Gaussian, "basis": Basis, "distinct_basis": DistinctBasis}
+@noun
+class OneHot(Noise):
+    """Noise along one of all d directions, the features' own included, with positive sign.
+
+        xi = length e_j,   j uniform in 1 ... d, drawn anew in every view
+
+    Its mean is length/d in every direction, so that it is no plain variance: covariances of two
+    directions are -length^2/d^2. Closed forms of populations refuse it; forecasts know it exactly.
+
+    Source: the noise of Xue et al. (2023).
+    """
+
+    noise_length: float = number(1.0, "length of the noise", 0)
+
+    everywhere = True
+
+    def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:
+        """Noise [n, other]."""
+        place = jax.random.randint(key, (n,), 0, other, dtype=jnp.int32)
+        return jax.nn.one_hot(place, other, dtype=dtype) * jnp.asarray(self.noise_length, dtype)
+
+    def moments(self, other: int, dtype: Any) -> Moments:
+        """Its moments."""
+        mean = jnp.full(other, jnp.asarray(self.noise_length, dtype) / other)
+        return Moments(mean, other * mean**2, jnp.zeros(other, dtype), 1.0)
+
+    def about(self, shared: Any, other: int, dtype: Any) -> About:
+        """Moments of the views of these originals."""
+        known = self.moments(other, dtype)
+        return About(jnp.broadcast_to(known.mean, shared.shape), known.second, known.mean)
+
+
+@noun
+class Perturbed(OneHot):
+    """`OneHot` noise that all views of an example keep, but for a gaussian change of limited rank.
+
+        xi = length e_j + zeta,   zeta ~ N(0, change_length^2/r I) on the last r directions
+
+    Source: the imperfect augmentation of Xue et al. (2023), theorem 5.4, whose change has a
+    covariance of rank at most m/2.
+    """
+
+    change_length: float = number(1.0, "root of the expected squared length of the change", 0)
+    change_rank: int = whole(0, "r, rank of its covariance, at most d; 0: no change")
+
+    def views(self, key: Array, shared: Any, m: int, other: int, dtype: Any) -> Array:
+        """Noise of m views of every original [n, m, other]."""
+        n = shared.shape[0]
+        draw = fresh_noise(key, m, lambda one: jax.random.normal(one, (n, other), jnp.float32))
+        return shared[:, None] + jnp.sqrt(self._change(other, dtype)) * draw.astype(dtype)
+
+    def fresh(self, key: Array, n: int, m: int, other: int, dtype: Any) -> Array:
+        """Noise of m views of n examples that all of them keep [n, m, other]."""
+        return self.views(key, self.originals(key, n, other, dtype), m, other, dtype)
+
+    def _change(self, other: int, dtype: Any) -> Array:
+        """Variance of the change in every direction [other]."""
+        rank = jnp.asarray(self.change_rank)
+        variance = jnp.asarray(self.change_length, dtype) ** 2 / jnp.maximum(rank, 1)
+        return jnp.where(jnp.arange(other) >= other - rank, variance, 0).astype(dtype)
+
+    def moments(self, other: int, dtype: Any) -> Moments:
+        """Its moments."""
+        plain = OneHot(self.noise_length).moments(other, dtype)
+        return Moments(plain.mean, plain.second + self._change(other, dtype), plain.second, 0.0)
+
+    def about(self, shared: Any, other: int, dtype: Any) -> About:
+        """Moments of the views of these originals."""
+        return About(shared, self._change(other, dtype), jnp.zeros(other, dtype))
+
+
+NOISES = {
+    "gaussian": Gaussian,
+    "basis": Basis,
+    "distinct_basis": DistinctBasis,
+    "one_hot": OneHot,
+    "perturbed": Perturbed,
+}

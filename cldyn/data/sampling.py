@@ -11,9 +11,10 @@ from jax import Array
 
 from cldyn import nouns
 from cldyn.checks import is_key, is_size, require
-from cldyn.data.codes import balanced_codes, each_view, iid_codes, view_codes
+from cldyn.data.codes import balanced_codes, deal_own, each_view, iid_codes, view_codes
 from cldyn.data.model import FeatureModel, Views
 from cldyn.data.noise import Gaussian
+from cldyn.data.rotation import directions_of, mirrors_of, rotate
 
 
 def sample(
@@ -21,11 +22,11 @@ def sample(
 ) -> Views:
     """Draw m views of each of n examples.
 
-    A view keeps the sign of feature j with probability keep_j, else redraws it; its noise is made
-    from its original's by the model's kind of noise. The original itself is never a row. Random
-    numbers are drawn in float32 and widened, so that a key is the same sample in both precisions,
-    and codes, signs, noise and rotation have keys of their own: changing the noise or the number of
-    views changes no label.
+    A view keeps the sign of feature j with probability keep_j, else redraws it, and adds its
+    changes; its noise is made from its original's by the model's kind of noise. The original itself
+    is never a row. Random numbers are drawn in float32 and widened, so that a key is the same
+    sample in both precisions, and codes, signs, noise and rotation have keys of their own: changing
+    the noise or the number of views changes no label.
 
     Args:
         key: a JAX key; consumed.
@@ -33,7 +34,8 @@ def sample(
         n: number of examples.
         m: views of each.
         balanced: equal counts of every (class, subclass); inside such a cell the irrelevant
-            patterns are dealt from a shuffled deck, a fresh one when it is used up. Else iid.
+            patterns are dealt from a shuffled deck, a fresh one when it is used up (own features
+            are dealt to all examples alike). Else iid, but for own features.
         dtype: of x, by default JAX's float.
 
     Returns:
@@ -89,7 +91,7 @@ class Originals(NamedTuple):
 
     codes: signs [n, K].
     noise: what the model's kind of noise keeps of theirs, leaves [n, ...]; None: nothing.
-    directions: v_j [K, d].
+    directions: v_j of named features [K, d].
     mirrors: of the rotation, None where there is none.
     """
 
@@ -112,9 +114,11 @@ def _originals(keys: _Keys, model: FeatureModel, n: int, balanced: bool, dtype: 
     draw = balanced_codes if balanced else iid_codes
     shared_key = jax.random.split(keys.noise, 3)[0]
     noise = model.noise.originals(shared_key, n, model.other, dtype)
-    mirrors = _mirrors(keys.rotation, model, dtype)
+    mirrors = mirrors_of(keys.rotation, model, dtype)
     codes = draw(keys.codes, model, n)
-    return Originals(codes, noise, _directions(model, mirrors, dtype), mirrors)
+    if model.irrelevant == "own":
+        codes = deal_own(jax.random.fold_in(keys.codes, n), model, codes)
+    return Originals(codes, noise, directions_of(model, mirrors, dtype), mirrors)
 
 
 def augment(
@@ -149,17 +153,41 @@ def _augment(
     """Rotated views [n, m, d]."""
     kept = each_view(keep_key, m, lambda one: view_codes(one, model, given.codes))
     signal = model.means(dtype) + model.strengths(dtype) * kept.astype(dtype)
+    # No key of `each_view` is this one: their views count from 0.
+    changed = jax.random.normal(
+        jax.random.fold_in(keep_key, 2**16), (m, len(given.codes), 2), jnp.float32
+    )
+    change = model.changes(dtype)[:2] * jnp.swapaxes(changed, 0, 1).astype(dtype)
+    signal = signal.at[..., :2].add(change)
     if given.noise is None:
         noise = model.noise.fresh(noise_key, given.codes.shape[0], m, model.other, dtype)
     else:
         noise = model.noise.views(noise_key, given.noise, m, model.other, dtype)
-    return _rotate(given.mirrors, jnp.concatenate([signal, noise], axis=-1))
+    return rotate(given.mirrors, _together(model, signal, noise))
 
 
-def mean_views(
-    model: FeatureModel, given: Originals, *, dtype: Any = None
-) -> tuple[Array, Array, Callable[[Array], Array]]:
-    """Mean of all views of every original, their mean variance about it, and their rotation.
+def _together(model: FeatureModel, signal: Array, noise: Array) -> Array:
+    """Coordinates [..., d] of features [..., K] and of the noise, beside or on top of them."""
+    if model.noise.everywhere:
+        return noise.at[..., : model.features].add(signal)
+    return jnp.concatenate([signal, noise], axis=-1)
+
+
+class MeanViews(NamedTuple):
+    """All views of every original.
+
+    mean: of each [n, d]. spread, less: their mean covariance about it is
+    diag(spread) - less less^T, each [d]. rotate: x [..., d] -> x; the others are before it.
+    """
+
+    mean: Array
+    spread: Array
+    less: Array
+    rotate: Callable[[Array], Array]
+
+
+def mean_views(model: FeatureModel, given: Originals, *, dtype: Any = None) -> MeanViews:
+    """Mean of all views of every original, and their mean covariance about it.
 
         E[z_j | s] = mu_j + keep_j phi_j s_j;   noise: `about` of its kind
 
@@ -169,23 +197,26 @@ def mean_views(
         dtype: of the results.
 
     Returns:
-        mean [n, d] and variance of every coordinate [d], both before the rotation, and the
-        rotation x [..., d] -> x.
+        MeanViews.
 
-    Source: derived here. A redrawn sign or noise has mean zero. Second moments about the mean are
-    diagonal: features of a view are independent given the original, a sparse one or a basis noise
-    is on one coordinate, whether kept or redrawn.
+    Source: derived here. A redrawn sign has mean zero. Second moments of features about the mean
+    are diagonal: features of a view are independent given the original, a sparse one is on one
+    coordinate, whether kept or redrawn.
     """
     dtype = dtype or jnp.result_type(float)
     codes, strengths, keeps = given.codes.astype(dtype), model.strengths(dtype), model.keeps(dtype)
-    noise, spread = model.noise.about(given.noise, model.other, dtype)
+    noise = model.noise.about(given.noise, model.other, dtype)
     kept = keeps * strengths * codes
     # E z^2 - mu^2 is keep phi^2 s^2 + (1 - keep) var: a dense sign is never 0, a sparse one mostly.
-    second = keeps * strengths**2 * jnp.mean(codes**2, axis=0)
-    second += (1 - keeps) * model.variances(dtype)
-    variance = jnp.concatenate([second - jnp.mean(kept**2, axis=0), spread])
-    mean = jnp.concatenate([model.means(dtype) + kept, noise], axis=1)
-    return mean, variance, partial(_rotate, given.mirrors)
+    second = keeps * strengths**2 * jnp.mean(codes**2, axis=0) + model.changes(dtype) ** 2
+    second += (1 - keeps) * model.original_variances(dtype)
+    spread = second - jnp.mean(kept**2, axis=0)
+    return MeanViews(
+        _together(model, model.means(dtype) + kept, noise.mean),
+        _together(model, spread, noise.spread),
+        _together(model, jnp.zeros_like(spread), noise.less),
+        partial(rotate, given.mirrors),
+    )
 
 
 def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -> Views:
@@ -220,9 +251,9 @@ def _sample_test(key: Array, model: FeatureModel, n: int, dtype: Any) -> Views:
     signal = model.means(dtype) + model.strengths(dtype) * codes.astype(dtype)
     shared = model.noise.originals(noise_key, n, model.other, dtype)
     noise = model.noise.vectors(shared, model.other, dtype)
-    mirrors = _mirrors(keys.rotation, model, dtype)
-    x = _rotate(mirrors, jnp.concatenate([signal, noise], axis=-1))
-    return _as_views(x[:, None], codes, _directions(model, mirrors, dtype))
+    mirrors = mirrors_of(keys.rotation, model, dtype)
+    x = rotate(mirrors, _together(model, signal, noise))
+    return _as_views(x[:, None], codes, directions_of(model, mirrors, dtype))
 
 
 def _refuse(key: Array, model: FeatureModel, n: int, m: int, balanced: bool) -> None:
@@ -244,42 +275,5 @@ def check_sizes(n: Any, m: Any, balanced: bool) -> None:
 
 def check_room(model: FeatureModel, n: int, m: int) -> None:
     """Refuse more rows than directions where every row needs one of its own."""
-    allowed = f"another kind for {n * m} rows, more than d - K = {model.other}"
+    allowed = f"another kind for {n * m} rows, more than its {model.other} directions"
     require(model.noise.room(n * m, model.other), "noise", model.noise, allowed)
-
-
-# --- rotation --------------------------------------------------------------------------------
-
-
-def _directions(model: FeatureModel, mirrors: Array | None, dtype: Any) -> Array:
-    return _rotate(mirrors, jnp.eye(model.features, model.d, dtype=dtype))
-
-
-def _mirrors(key: Array, model: FeatureModel, dtype: Any) -> Array | None:
-    """Householder vectors [K, d] and, in front, the signs they need; None without a rotation."""
-    if not model.rotated:
-        return None
-    count = model.features
-    draw = jax.random.normal(key, (count, model.d), jnp.float32).astype(dtype)
-    draw = draw * (jnp.arange(model.d) >= jnp.arange(count)[:, None])
-    return draw / jnp.linalg.norm(draw, axis=1, keepdims=True)
-
-
-def _rotate(mirrors: Array | None, x: Array) -> Array:
-    """Apply the rotation to the last axis of x.
-
-    Reflection j lives on the coordinates from j on and sends e_j to the uniformly random unit
-    vector u_j of that space, so the first K columns of the product are uniformly distributed
-    orthonormal directions (Stewart 1980), at a cost of K d a row and with no d x d matrix. The
-    other columns span their complement.
-    """
-    if mirrors is None:
-        return x
-    for j in range(mirrors.shape[0] - 1, -1, -1):
-        unit = mirrors[j]
-        sign = jnp.where(unit[j] < 0, -1, 1).astype(x.dtype)
-        # The mirror reflects e_j to -sign u_j; flipping coordinate j first makes that u_j.
-        mirror = unit.at[j].add(sign)
-        x = x.at[..., j].multiply(-sign)
-        x = x - 2 * (x @ mirror)[..., None] * mirror / (mirror @ mirror)
-    return x

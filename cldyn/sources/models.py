@@ -181,7 +181,7 @@ class Population:
     def draw(self, dtype: Any) -> Drawn:
         """Directions."""
         model = self._straight()
-        return _drawn(model, dtype, directions=jnp.eye(model.features, model.d, dtype=dtype))
+        return _drawn(model, dtype, directions=jnp.eye(model.named, model.d, dtype=dtype))
 
     def test(self, dtype: Any) -> Rows:
         """A test sample."""

@@ -1,17 +1,18 @@
 """What theory predicts, from the moments of the data and the numbers of the training."""
 
 from cldyn.theory.growth import early_growth, learning_step
-from cldyn.theory.limits import (
-    agreements,
+from cldyn.theory.limits import agreements, joint_threshold, population_norms
+from cldyn.theory.minimizers import balanced_layers, frame_minimizer, minimizer, unseen
+from cldyn.theory.phases import escape_time, one_mode, peak_bound, unlearning_rate
+from cldyn.theory.samples import (
     augmentation_accuracy,
     augmentation_norm,
     collapsed_norm,
-    joint_threshold,
+    distinct_probability,
+    kept_share,
     left_behind,
-    population_norms,
+    own_unlearning_rate,
 )
-from cldyn.theory.minimizers import balanced_layers, frame_minimizer, minimizer, unseen
-from cldyn.theory.phases import escape_time, one_mode, peak_bound, unlearning_rate
 from cldyn.theory.step_size import (
     commuting_critical_learning_rate,
     critical_learning_rate,
@@ -27,15 +28,18 @@ __all__ = [
     "collapsed_norm",
     "commuting_critical_learning_rate",
     "critical_learning_rate",
+    "distinct_probability",
     "early_growth",
     "escape_time",
     "frame_critical_learning_rate",
     "frame_minimizer",
     "joint_threshold",
+    "kept_share",
     "learning_step",
     "left_behind",
     "minimizer",
     "one_mode",
+    "own_unlearning_rate",
     "peak_bound",
     "population_norms",
     "stationary_excess",

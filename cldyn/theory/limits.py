@@ -1,13 +1,13 @@
-"""Closed forms of the minimum-norm limit in the numbers of the model: phase diagrams by vmap."""
+"""Closed forms of the minimum-norm limit of populations: phase diagrams by vmap."""
 
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 
 from cldyn.checks import require
-from cldyn.data import FeatureModel, Gaussian
+from cldyn.data import FeatureModel
+from cldyn.linalg import over
 from cldyn.losses import Unsupervised, mix
 from cldyn.theory.arguments import Number, allow, allow_model, allow_positives, allow_zero
 
@@ -17,8 +17,9 @@ _TIE = 1e-8
 def agreements(model: FeatureModel, positives: Any) -> tuple[Array, Array]:
     """Agreement and variance of every feature and, last, of every noise direction, in a population.
 
-        ucl: a_j = keep_j^2, noise: its covariance between two views over its variance
-        scl: keep_1^2 for the class, else 0;   joint: the mixture
+        ucl: a_j = keep_j^2 phi_j^2/(phi_j^2 + change_j^2) (over K - 2 both phi_j^2 if sparse)
+        noise: its covariance between two views over its variance
+        scl: that of the class, else 0;   joint: the mixture
 
     Args:
         model: without means, or with any means for an encoder with a bias.
@@ -30,7 +31,8 @@ def agreements(model: FeatureModel, positives: Any) -> tuple[Array, Array]:
     Raises:
         ValueError: numbers that make no sense, unless traced.
 
-    Source: derived here: of its variance, a feature shares keep_j^2 between views of one example.
+    Source: derived here: of its variance, a feature shares keep_j^2 between views of one example,
+    of what views add nothing.
     """
     allow_model(model)
     allow_positives(positives)
@@ -38,9 +40,10 @@ def agreements(model: FeatureModel, positives: Any) -> tuple[Array, Array]:
     require(known, "noise", model.noise, allowed)
     dtype = jnp.result_type(float)
     noise = jnp.asarray(model.noise.agreement(), dtype)
-    by_view = jnp.append(model.keeps(dtype) ** 2, noise)
+    variance, spread = model.variances(dtype), model.noise.moments(model.other, dtype).second[0]
+    by_view = jnp.append(over(model.shared_variances(dtype), variance), noise)
     by_class = jnp.where(jnp.arange(by_view.size) == 0, by_view, 0)
-    variance = jnp.append(model.variances(dtype), model.noise.moments(model.other, dtype)[0][0])
+    variance = jnp.append(variance, spread)
     return mix(positives, by_class, by_view), variance
 
 
@@ -124,151 +127,3 @@ def _allow_means(model: FeatureModel, bias: bool) -> None:
 
 
 _OWNERS = ("class", "subclass", "irrelevant")
-
-
-def collapsed_norm(model: FeatureModel, n: Number, m: Number) -> Array:
-    """|W v_2| that a sample leaves in the minimum-norm minimizer of "scl", with a bias.
-
-        |W v_2| = s |mu_2|/(phi_2^2 + s (1 + mu_2^2 + phi_2^2) + s^2)
-        s = sigma^2 (1 + (m - 1) noise_keep) (1 - N/d)/(n m)
-
-    Args:
-        model: two features that views keep, class_mean = 0, gaussian noise.
-        n: balanced examples.
-        m: views of each; N = n m, or n if noise_keep = 1 (equal views), is below d.
-
-    Returns:
-        Scalar, up to O(1/sqrt(n m)) of itself.
-
-    Raises:
-        ValueError: numbers that make no sense, or another kind of model, unless traced.
-
-    Source: derived here. The minimizer fits the constant to every row at least norm. With w on
-    features and bias and the Gram matrix G of the rows' noise, the noise directions cost
-    (1 - F w)^T G^{-1} (1 - F w), and for sign patterns that all views share the Wishart matrix G
-    acts as n m s: a ridge regression of the constant on (phi_2 s_2 + mu_2, 1) with ridge s.
-    """
-    allow_model(model)
-    allow("whole numbers >= 1", n=n, m=m)
-    require(model.features == 2, "irrelevant_strength", model.irrelevant_strength, "empty")
-    require(isinstance(model.noise, Gaussian), "noise", model.noise, "Gaussian noise")
-    allow_zero("0", class_mean=model.class_mean)
-    allow("1", class_keep=model.class_keep, subclass_keep=model.subclass_keep)
-    dtype = jnp.result_type(float)
-    strength, mean, noise, keep = (
-        jnp.asarray(value, dtype)
-        for value in (
-            model.subclass_strength,
-            model.subclass_mean,
-            model.noise.noise_length,
-            model.noise.noise_keep,
-        )
-    )
-    rows = jnp.where(keep < 1, n * m, n)
-    if not isinstance(rows, jax.core.Tracer):
-        require(jnp.all(rows < model.d), "n m", rows.tolist(), f"numbers below d = {model.d}")
-    s = noise**2 * (1 + (m - 1) * keep) * (1 - rows / model.d) / (n * m)
-    return s * jnp.abs(mean) / (strength**2 + s * (1 + mean**2 + strength**2) + s**2)
-
-
-def augmentation_norm(
-    strength: Number,
-    noise: Number,
-    noise_keep: Number,
-    n: Number,
-    m: Number,
-) -> Array:
-    """phi |W v| of a feature that all views keep, on a sample of orthogonal noise vectors, p >= n.
-
-        phi |W v| = n m phi^2/(sigma^2 (1 + (m - 1) noise_keep) + n m phi^2)
-
-    Args:
-        strength: phi >= 0.
-        noise: sigma >= 0.
-        noise_keep: what part of the noise views share, in [0, 1].
-        n: examples.
-        m: views of each.
-
-    Returns:
-        Of the shape of the arguments.
-
-    Raises:
-        ValueError: numbers that make no sense, unless traced.
-
-    Source: Xue et al. (2023) show suppression by preserved noise; this form is derived here. No
-    agreement is cut, so W^T W = M^+ P M^+. On the span of the examples' means, orthogonal with
-    squared noise s = sigma^2 (1 + (m - 1) noise_keep)/m, the feature is one direction of signal
-    n phi^2 beside s: a ridge regression of the feature's sign; n phi^2/(n phi^2 + s) of it is kept.
-    """
-    allow("numbers >= 0", strength=strength, noise=noise)
-    allow("numbers in [0, 1]", noise_keep=noise_keep)
-    allow("whole numbers >= 1", n=n, m=m)
-    signal = jnp.asarray(n * m) * jnp.asarray(strength) ** 2
-    return signal / (jnp.asarray(noise) ** 2 * (1 + (m - 1) * jnp.asarray(noise_keep)) + signal)
-
-
-def augmentation_accuracy(
-    strength: Number,
-    noise: Number,
-    noise_keep: Number,
-    n: Number,
-    m: Number,
-    d: Number,
-) -> Array:
-    """Accuracy of a linear probe for that feature on fresh data.
-
-        Phi(phi^2 sqrt(n m d/(1 + (m - 1) noise_keep))/sigma^2)
-
-    Args:
-        strength: phi >= 0, as in `augmentation_norm`.
-        noise: sigma >= 0.
-        noise_keep: in [0, 1].
-        n: examples.
-        m: views of each.
-        d: input dimension, d >> n m.
-
-    Returns:
-        Of the shape of the arguments, in [1/2, 1].
-
-    Raises:
-        ValueError: numbers that make no sense, unless traced.
-
-    Source: derived here: the probe's direction carries phi of signal beside fresh noise of variance
-    sigma^2/d along the n m noise vectors of the training set, which together weigh
-    sigma^2 (1 + (m - 1) noise_keep)/(n m phi^2).
-    """
-    allow("numbers >= 0", strength=strength, noise=noise)
-    allow("numbers in [0, 1]", noise_keep=noise_keep)
-    allow("whole numbers >= 1", n=n, m=m, d=d)
-    weight = n * m * d / (1 + (m - 1) * jnp.asarray(noise_keep))
-    distance = jnp.asarray(strength) ** 2 * jnp.sqrt(weight) / jnp.asarray(noise) ** 2
-    return jax.scipy.stats.norm.cdf(distance)
-
-
-def left_behind(start: Number, strength: Number, rival: Number) -> Array:
-    """Order of |W v| of a feature that rivals crowd out of a full embedding, from a small start.
-
-        |W_1 v| ~ start^(1 - phi^2/phi_k^2)
-
-    Args:
-        start: |W_0 v| > 0, in a deep linear encoder that of its first layer.
-        strength: phi >= 0 of the feature.
-        rival: phi_k > phi of what is learned first.
-
-    Returns:
-        Order of magnitude, up to a factor of a few; 1 where the feature is not weaker.
-
-    Raises:
-        ValueError: numbers that make no sense, unless traced.
-
-    Source: derived here: rivals grow like exp(4 phi_k^2 t) and fill the embedding at
-    4 phi_k^2 t = ln(1/start); the feature, of the same agreement, grows as exp(4 phi^2 t) until
-    then and stays there, since equal agreements drive no takeover. In a deep encoder the layers
-    above the first, B, drive every feature alike: (W_1 v_j)' = 4 phi_j^2 B^T B W_1 v_j, so the
-    class gains the same power of what rivals gain. At one end-to-end scale w_0 the first layer
-    starts from w_0^(1/L): depth leaves more of the feature.
-    """
-    allow("numbers > 0", start=start, rival=rival)
-    allow("numbers >= 0", strength=strength)
-    share = jnp.asarray(strength) ** 2 / jnp.asarray(rival) ** 2
-    return jnp.asarray(start) ** jnp.maximum(1 - share, 0)

@@ -105,8 +105,9 @@ def unlearning_rate(model: FeatureModel) -> Array:
     [[k^2 (phi_2^2 + mu_2^2), k mu_2 s], [k mu_2 s, s^2]], s^2 = k^2 + phi_1^2.
 
     Args:
-        model: with class_mean = 0, for a bias and p >= 2; its noise plays no part, as no noise
-            direction couples to the subclass.
+        model: with class_mean = 0 and no changes, for a bias and p >= 2; its noise plays no part,
+            as no noise direction beside the features couples to the subclass, and own features,
+            which have no mean, do not either.
 
     Returns:
         4 lambda.
@@ -121,9 +122,10 @@ def unlearning_rate(model: FeatureModel) -> Array:
     """
     allow_model(model)
     allow_zero("0: the class must have no mean", class_mean=model.class_mean)
-    dtype = jnp.result_type(float)
-    mean = jnp.append(model.means(dtype)[1:], 1)
-    second = jnp.outer(mean, mean) + jnp.diag(jnp.append(model.variances(dtype)[1:], 0))
+    allow_zero("0", class_change=model.class_change, subclass_change=model.subclass_change)
+    dtype, named = jnp.result_type(float), slice(1, model.named)
+    mean = jnp.append(model.means(dtype)[named], 1)
+    second = jnp.outer(mean, mean) + jnp.diag(jnp.append(model.variances(dtype)[named], 0))
     keep, strength = model.keeps(dtype)[0], model.strengths(dtype)[0]
     edge = keep * strength * mean[:, None]
     constant_row = second + jnp.outer(mean, mean)

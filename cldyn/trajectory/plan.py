@@ -109,6 +109,7 @@ _NEEDS = {
     "test": "test rows",
     "gaps": "known differences of means (for a nonlinear encoder: test rows)",
     "loss": "a loss of everything",
+    "moments": "a loss that knows second moments alone",
     "limit": "a predicted limit",
     "layers": "layers of a linear encoder",
 }
@@ -125,6 +126,7 @@ def _there(experiment: Experiment) -> set[str]:
         "test": problem.has_test,
         "gaps": linear or problem.has_test,
         "loss": moments or problem.has_rows,
+        "moments": moments,
         "limit": moments,
         "layers": linear,
     }

@@ -219,11 +219,14 @@ def _unlearning_rate(experiment: Experiment) -> Any:
     encoder, positives = training.encoder, training.positives
     plain = isinstance(positives, Supervised) and encoder.bias and encoder.embed_dim >= 2
     plain = plain and not training.weight_decay and grows_linearly(training)
-    if not plain or model is None or model.class_mean:
+    if not plain or model is None or any(getattr(model, name) for name in _SPOILERS):
         return float("nan")
     unlearned = model.class_strength and model.class_keep
     unlearned = unlearned and model.subclass_strength and model.subclass_mean
     return theory.unlearning_rate(model) if unlearned else float("nan")
+
+
+_SPOILERS = ("class_mean", "class_change", "subclass_change")
 
 
 def gradient_noise(experiment: Experiment, draws: int = 4096) -> tuple[float, float]:

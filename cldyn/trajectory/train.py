@@ -59,6 +59,7 @@ def observe(setting: Setting, system: System, plan: Plan, params: Any) -> dict[s
         groups=setting.prepared.groups,
         loss=loss,
         inside=lambda: system.inside(params),
+        moments=lambda: (setting.prepared.frame.second, setting.factor()),
         limit=setting.limit,
         layers=lambda: system.layers(params),
     )
