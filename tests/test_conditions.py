@@ -1,5 +1,6 @@
 """Learning steps and bounds of peaks hold wherever they are predicted; nonsense is refused."""
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import jax
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cldyn import Basis, FeatureModel, Gaussian, Joint, Unsupervised, theory
+from cldyn import FeatureModel, Gaussian, Joint, OneHot, Perturbed, Unsupervised, theory
 
 WIDE, ROWS, FEATURES = (
     20,
@@ -449,6 +450,7 @@ def test_without_second_moments_growth_has_no_limit():
 
 
 MODEL, UCL = FeatureModel(d=30), Unsupervised()
+ONE = FeatureModel(irrelevant_strength=(1.0,))
 START, FACTOR, SECOND, LINE = np.full((2, 4), 1e-4), np.eye(3, 4), np.ones(4), np.eye(4)[0]
 
 
@@ -466,10 +468,23 @@ START, FACTOR, SECOND, LINE = np.full((2, 4), 1e-4), np.eye(3, 4), np.ones(4), n
         ("class_mean", lambda: theory.collapsed_norm(FeatureModel(class_mean=1.0), 16, 2)),
         ("class_keep", lambda: theory.collapsed_norm(FeatureModel(class_keep=0.5), 16, 2)),
         (
-            "irrelevant_strength",
-            lambda: theory.collapsed_norm(FeatureModel(irrelevant_strength=(1.0,)), 16, 2),
+            "irrelevant_mean",
+            lambda: theory.collapsed_norm(replace(ONE, irrelevant_mean=(1.0,)), 16, 2),
         ),
-        ("noise", lambda: theory.collapsed_norm(FeatureModel(noise=Basis()), 16, 2)),
+        (
+            "irrelevant_keep",
+            lambda: theory.collapsed_norm(replace(ONE, irrelevant_keep=(0.5,)), 16, 2),
+        ),
+        ("class_change", lambda: theory.collapsed_norm(replace(ONE, class_change=0.5), 16, 2)),
+        ("noise", lambda: theory.collapsed_norm(FeatureModel(noise=Perturbed()), 16, 2)),
+        ("noise", lambda: theory.population_norms(FeatureModel(noise=OneHot()), UCL, 2)),
+        ("class_change", lambda: theory.unlearning_rate(FeatureModel(class_change=0.5))),
+        ("d", lambda: theory.distinct_probability(3, 0)),
+        ("taken", lambda: theory.distinct_probability(3, 10, -1)),
+        ("subclass_mean", lambda: theory.kept_share(ONE, 2)),
+        ("embed_dim", lambda: theory.kept_share(replace(ONE, subclass_mean=0.0), 0)),
+        ("within", lambda: theory.own_unlearning_rate(1.0, -1.0, 1.0, 8)),
+        ("own", lambda: theory.own_unlearning_rate(1.0, 1.0, 0.0, 8)),
         ("positives", lambda: theory.population_norms(MODEL, "scl", 1)),
         ("strength", lambda: theory.augmentation_norm(-1.0, 1.0, 0.5, 8, 2)),
         ("noise_keep", lambda: theory.augmentation_norm(1.0, 1.0, np.array([0.5, 1.5]), 8, 2)),

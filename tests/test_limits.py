@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from oracles import POSITIVES, enumerated_moments, random_model, with_one
+from oracles import POSITIVES, enumerated_moments, objective, random_model, with_one
 
 import cldyn
 from cldyn import (
@@ -102,6 +102,57 @@ def test_augmentation_norm_of_orthogonal_noise():
     np.testing.assert_allclose(found(strength, length, keep).T, expected, rtol=1e-6)
 
 
+def test_probability_of_distinct_directions_is_the_product():
+    for rows, d, taken in ((1, 5, 0), (4, 30, 3), (40, 2000, 0), (5, 5, 0), (5, 8, 4)):
+        product = np.prod([max(d - taken - i, 0) / d for i in range(rows)])
+        found = theory.distinct_probability(rows, d, taken)
+        np.testing.assert_allclose(found, product, rtol=1e-9)
+        assert found >= 1 - rows * (taken + (rows - 1) / 2) / d - 1e-12
+
+
+def test_kept_share_is_what_minimizers_of_samples_keep():
+    """Twelve models of sparse features with distinct noise, every p; ties share what is left."""
+    rng = np.random.default_rng(0)
+    strength = jnp.array(rng.choice([0.6, 0.9, 1.2], (12, 3)) * [1, 1, np.sqrt(2)])
+
+    def model(one):
+        rest = {"irrelevant_strength": (one[2], 1.6), "irrelevant": "sparse"}
+        noise = DistinctBasis(0.5)
+        return FeatureModel(300, one[0], one[1], subclass_mean=0.0, noise=noise, **rest)
+
+    for p in range(1, 6):
+
+        def norms(one, p=p):
+            return norms_of_samples(model(one), Unsupervised(), 32, 2, p, bias=True, seeds=1)[0]
+
+        found = jax.lax.map(jax.jit(norms), strength)
+        shares = np.array([theory.kept_share(model(one), p)[:2] for one in strength])
+        phi = strength[:, :2]
+        full = phi / (phi**2 + 0.5**2 / 64)
+        clear = (shares == 0) | (shares == 1)
+        assert clear.any()
+        np.testing.assert_allclose(found[clear], (shares * full)[clear], atol=1e-6)
+        tied = ~clear
+        assert (found[tied] <= full[tied] + 1e-6).all()
+
+
+@given(seeds)
+def test_own_unlearning_rate_is_a_curvature_of_the_loss_at_the_minimum_norm(seed):
+    rng = np.random.default_rng(seed)
+    phi, change, own, n = *rng.uniform(0.3, 1.5, 3), 4
+    y = np.array([1, 1, -1, -1])
+    x = np.zeros((n, 2, 1 + n))
+    x[:, :, 0] = phi * y[:, None] + change * np.array([1, -1])
+    x[:, :, 1:] = own * np.eye(n)[:, None]
+    rows, means = x.reshape(2 * n, -1), x.mean(axis=1)
+    second, positive = rows.T @ rows / (2 * n), means.T @ means / n
+    limit = np.concatenate([np.zeros((n, 1)), np.sqrt(n) / own * np.eye(n)], axis=1)
+    hessian = jax.hessian(objective)(jnp.array(limit), second, positive)
+    curvatures = np.linalg.eigvalsh(np.array(hessian).reshape(limit.size, -1))
+    rate = float(theory.own_unlearning_rate(phi**2, change**2, own**2, n))
+    assert np.abs(curvatures - rate).min() < 1e-9 * curvatures[-1]
+
+
 def test_augmentation_accuracy_of_reference():
     keeps = jnp.array([1.0, 0.9, 0.5, 0.0])
     found = theory.augmentation_accuracy(1.0, 32.0, keeps, 64, 8, 4000)
@@ -135,6 +186,9 @@ def of_model(strength, keep):
         lambda x, y: theory.augmentation_norm(1.0, x, y, 64, 4),
         lambda x, y: theory.augmentation_accuracy(1.0, 20 * x, y, 64, 4, 2000),
         lambda x, y: theory.left_behind(0.01 * y, 1.0, x),
+        lambda x, y: theory.distinct_probability(jnp.round(10 * x), 100 + jnp.round(100 * y)),
+        lambda x, y: theory.kept_share(FeatureModel(20, x, y, subclass_mean=0.0), 2)[0] + x,
+        lambda x, y: theory.own_unlearning_rate(1.0, y, x, 8),
         lambda x, y: theory.escape_time(0.01 * y, x, 2),
         lambda x, y: theory.unlearning_rate(of_model(x, y)),
     ],
@@ -188,6 +242,28 @@ def test_unseen_part_is_the_residual_of_least_squares(seed, sizes):
     residual = subclass - rows.T @ np.linalg.lstsq(rows.T, subclass, rcond=None)[0]
     found = theory.unseen(frame.basis, frame.second, subclass)
     np.testing.assert_allclose(found, residual, atol=1e-9)
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.0])
+def test_collapsed_norm_of_distinct_directions_is_exact(keep):
+    """In six random models with irrelevant features; without a mean the subclass is gone."""
+    rng = np.random.default_rng(0)
+    numbers = rng.uniform([[0.5], [0.3], [0.5]], [[1.5], [1.5], [6.0]], (3, 6))
+    numbers[1, 0] = 0.0
+
+    def model(strength, mean, length):
+        noise, rest = DistinctBasis(length, keep), {"irrelevant_strength": (1.5, 0.7)}
+        return FeatureModel(
+            80, 1.0, strength, subclass_mean=mean, irrelevant="sparse", noise=noise, **rest
+        )
+
+    def both(numbers):
+        one = model(*numbers)
+        left = norms_of_samples(one, Supervised(), 32, 2, 2, bias=True, seeds=1)[0, 1]
+        return left, theory.collapsed_norm(one, 32, 2)
+
+    found, expected = jax.lax.map(both, jnp.array(numbers.T))
+    np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-12)
 
 
 def test_collapsed_norm_is_what_samples_leave():

@@ -239,7 +239,8 @@ def own_unlearning_rate(between: Number, within: Number, own: Number, n: Number)
     a feature of its own that all its views keep.
 
         |W v_1| ~ exp(-4 lambda time)
-        lambda the smaller eigenvalue of [[s + 2 b, 2 (b q)^(1/2)], [2 (b q)^(1/2), 2 q]],   q = own/n
+        lambda the smaller eigenvalue of [[s + 2 b, 2 (b q)^(1/2)], [2 (b q)^(1/2), 2 q]]
+        q = own/n
 
     Args:
         between: b, mean square of the class coordinate of the examples' means over views:
