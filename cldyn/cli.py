@@ -19,7 +19,7 @@ import tyro
 
 from cldyn import plots, screen, store
 from cldyn.checks import Refused, refuse, require
-from cldyn.claims import CLAIMS, own
+from cldyn.claims import CLAIMS, own, paper
 from cldyn.claims.table import Claim, Row, Study, write
 from cldyn.sweeps import cores
 from cldyn.words import asked, listing
@@ -40,15 +40,18 @@ _Words = tyro.conf.Positional[tuple[str, ...]]
 
 @dataclass(frozen=True)
 class List:
-    """List every claim: what it says, where it stands, what it costs to run.
+    """List every claim, what it says and costs, and what of the paper each shows, by number.
 
     For example: cldyn list
     """
 
     def run(self) -> int:
-        """Print the claims."""
+        """Print the claims, then the paper's statements."""
         for claim in CLAIMS:
-            print(f"{claim.name}\n  {claim.says}\n  source: {claim.source}\n  cost: {claim.cost}")
+            lines = claim.says, f"source: {claim.source}", f"cost: {claim.cost}"
+            shown = f"shows: {', '.join(claim.shows)}" if claim.shows else "shows: what is ours"
+            print("\n  ".join((claim.name, *lines, shown)))
+        print("\nThe paper (Xue et al. 2023), by number:", *paper.listing(CLAIMS), sep="\n")
         return 0
 
 
@@ -56,12 +59,14 @@ class List:
 class Reproduce:
     """Measure claims beside their predictions; exit status 1 if a prediction fails.
 
-    Failures are printed in full, then what is only found; OUT/CLAIM/table.csv has every row.
+    Failures are printed in full, then what is only found; OUT/CLAIM/table.csv has every row. By a
+    number of the paper the claims that show it are run, and its rows printed in full.
 
     For example: cldyn reproduce class-collapse --format pdf
+                 cldyn reproduce "thm 4.5"
 
     Args:
-        words: names of claims, as cldyn list has them.
+        words: names of claims, or statements of the paper by number, as cldyn list has them.
         out: folder for CLAIM/figure, CLAIM/table.csv and CLAIM/trajectories.zarr.
         format: of the figure: png, pdf or svg.
     """
@@ -74,16 +79,13 @@ class Reproduce:
 
     def run(self) -> int:
         """Run the claims; everything that can be refused is refused before the first one starts."""
-        names = [claim.name for claim in CLAIMS]
-        for name in self.words:
-            require(name in names, "claim", name, f"one of {', '.join(names)}")
+        chosen, statements = paper.chosen(CLAIMS, self.words)
         require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
-        chosen = [claim for claim in CLAIMS if not self.words or claim.name in self.words]
         folders = [_writable(self.out / claim.name, f"figure.{self.format}") for claim in chosen]
         rows = {}
         for claim, some in _studied(chosen, folders, self.format):
             rows[claim.name] = some
-            _tell(claim.name, some, self.out / claim.name)
+            _tell(claim.name, some, self.out / claim.name, statements)
         if len(chosen) > 1:
             print(screen.summary({claim.name: rows[claim.name] for claim in chosen}), end="")
         return int(any(row.verdict == "fails" for some in rows.values() for row in some))
@@ -207,7 +209,8 @@ def _kept(study: Study, folder: Path, format: str) -> list[Row]:
     return study.rows
 
 
-def _tell(name: str, rows: list[Row], folder: Path) -> None:
+def _tell(name: str, rows: list[Row], folder: Path, statements: Sequence[str] = ()) -> None:
+    print(screen.by_statement(rows, statements), end="")
     print(screen.told(name, rows), f"{folder / 'table.csv'} has every row.", flush=True)
 
 

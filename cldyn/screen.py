@@ -1,5 +1,6 @@
 """Rows on a screen: what failed, what was found, what holds."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from rich import box
@@ -32,6 +33,13 @@ def told(name: str, rows: list[Row]) -> str:
         f"{shown}{drawn}{len(rows) - len(failed) - count} predictions hold, {len(failed)} fail; "
         f"{count} found: measured where nothing is predicted{some}."
     )
+
+
+def by_statement(rows: list[Row], statements: Sequence[str]) -> str:
+    """All rows that show statements of the paper, whatever their verdict."""
+    shown = [(name, [row for row in rows if row.shows == name]) for name in statements]
+    columns = "predicted", "measured", "tolerance", "verdict"
+    return "".join(_table(name, some, *columns) for name, some in shown)
 
 
 def _table(title: str, rows: list[Row], *columns: str) -> str:

@@ -263,6 +263,7 @@ CLAIM = Claim(
     name="class-collapse",
     says="supervised contrastive learning learns subclasses early in training and unlearns them "
     "later: classes collapse",
+    shows=("Thm 4.5", "Fig. 1", "Fig. 2"),
     source="claims 1 and 2 of Xue et al. (2023); step sizes, bounds and rates derived here",
     cost="under a minute on 2 cores",
     study=study,

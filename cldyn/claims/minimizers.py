@@ -233,6 +233,7 @@ CLAIM = Claim(
     name="minimizers",
     says="not every minimizer of the supervised loss collapses subclasses at test time; the one of "
     "least norm does",
+    shows=("Thm 4.3", "Thm 4.7"),
     source="claim 1 of Xue et al. (2023); |W v_2| on samples and what gradient descent keeps "
     "derived here",
     cost="under a minute on 2 cores",

@@ -265,6 +265,7 @@ CLAIM = Claim(
     name="projection-head",
     says="layers below a linear projection head are more even: they keep more of a suppressed "
     "feature, but not of a collapsed subclass",
+    shows=(),
     source="after Xue et al. (2024), arXiv 2403.11391; escape times and what rivals leave derived "
     "here",
     cost="under a minute on 2 cores",

@@ -290,6 +290,7 @@ CLAIM = Claim(
     name="step-size",
     says="the step decides whether features are learned, hardly which: edges of convergence, "
     "oscillation and divergence, and what is left",
+    shows=(),
     source="this project; the question of simplicity bias across step sizes goes beyond Xue et al. "
     "(2023)",
     cost="under a minute on 2 cores",

@@ -293,6 +293,7 @@ CLAIM = Claim(
     name="stochastic-gradients",
     says="under SGD classes collapse as under gradient descent, while its noise undoes part of "
     "feature suppression; Adam finds other minimizers",
+    shows=(),
     source="this project; Xue et al. (2023) prove their claims for gradient descent",
     cost="some minutes on 2 cores",
     study=study,

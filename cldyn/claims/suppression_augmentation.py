@@ -241,6 +241,7 @@ CLAIM = Claim(
     name="suppression-augmentation",
     says="noise that all views of an example keep suppresses the class at any width; better "
     "augmentation cures it",
+    shows=(),
     source="claim 3(b) of Xue et al. (2023); closed forms of norm and probe accuracy derived here",
     cost="about a minute on 2 cores",
     study=study,

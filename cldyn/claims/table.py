@@ -2,8 +2,8 @@
 
 import csv
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -24,9 +24,15 @@ class Subject(NamedTuple):
     statistic: str = ""
 
 
+OURS = "ours"  # what a row shows that the paper does not say
+
+
 @dataclass(frozen=True)
 class Row:
-    """One line: `holds` or `fails` where theory predicts, `found` where it does not."""
+    """One line: `holds` or `fails` where theory predicts, `found` where it does not.
+
+    shows: the statement of the paper, as `paper.STATEMENTS` has them.
+    """
 
     setting: str
     quantity: str
@@ -36,6 +42,7 @@ class Row:
     relative_error: float
     tolerance: str
     verdict: Literal["holds", "fails", "found"]
+    shows: str = OURS
 
 
 @dataclass(frozen=True)
@@ -51,12 +58,13 @@ class Study:
 class Claim:
     """A claim of the paper, or of this project.
 
-    name: of the command line. says: what is claimed. source: whose it is, and what is derived here.
-    cost: on 2 cores. study: runs it, in full.
+    name: of the command line. says: what is claimed. shows: statements of the paper that its rows
+    show. source: whose it is, and what is derived here. cost: on 2 cores. study: runs it, in full.
     """
 
     name: str
     says: str
+    shows: tuple[str, ...]
     source: str
     cost: str
     study: Callable[[], Study]
@@ -102,6 +110,11 @@ def told(measured: object) -> str:
     if isinstance(measured, Mapping):
         return "; ".join(f"{name}: {told(value)}" for name, value in measured.items())
     return measured if isinstance(measured, str) else f"{measured:.3g}"
+
+
+def showing(statement: str, rows: Sequence[Row]) -> list[Row]:
+    """Rows that show a statement of the paper."""
+    return [replace(row, shows=statement) for row in rows]
 
 
 def spread(values: xr.DataArray | np.ndarray) -> str:
