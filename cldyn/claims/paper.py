@@ -1,4 +1,4 @@
-"""The paper, Xue et al. (2023), statement by statement, in our words, and the claims that show it."""
+"""The paper, Xue et al. (2023), by number, in our words, and the claims that show it."""
 
 import re
 from collections.abc import Sequence

@@ -3,6 +3,8 @@
 from matplotlib.figure import Figure
 
 from cldyn.plots.class_collapse import class_collapse
+from cldyn.plots.collapse_figures import collapse_figures
+from cldyn.plots.early_learning import early_learning
 from cldyn.plots.joint_loss import joint_loss
 from cldyn.plots.minimizers import minimizers
 from cldyn.plots.own import own
@@ -17,6 +19,8 @@ __all__ = [
     "Figure",
     "arms",
     "class_collapse",
+    "collapse_figures",
+    "early_learning",
     "joint_loss",
     "minimizers",
     "own",

@@ -28,13 +28,7 @@ def class_collapse(clusters: xr.Dataset, lanes: xr.Dataset, prediction: xr.Datas
     figure = Figure(figsize=(11, 6.6), layout="constrained")
     subfigures: Any = figure.subfigures(2, 1, height_ratios=(1, 1.75))
     above, below = subfigures
-    cells, plane = _cells(clusters)
-    for j, axis in enumerate(above.subplots(1, len(cells))):
-        _panel(axis, [cell @ plane for cell in cells[j]], int(clusters.step[j]))
-    names = [f"class {label}, subclass {subclass}" for label in "AB" for subclass in "12"]
-    looks = [{**parts.POINT, "color": hue, "marker": mark} for hue, mark, _ in _looks()]
-    place: dict[str, Any] = {"loc": "outside lower center", "ncols": 4}
-    parts.legend(above, strokes=dict(zip(names, looks, strict=True)), **place)
+    panels(above, clusters)
     axes = below.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     for axis in axes:
         _norms(axis, lanes, prediction)
@@ -53,8 +47,20 @@ def class_collapse(clusters: xr.Dataset, lanes: xr.Dataset, prediction: xr.Datas
             parts.CURVE
         ),
     }
+    place: dict[str, Any] = {"loc": "outside lower center", "ncols": 4}
     parts.legend(below, ("class", "subclass"), strokes, **place)
     return figure
+
+
+def panels(above: Any, clusters: xr.Dataset) -> None:
+    """Test embeddings at every step, one panel each, and their legend."""
+    cells, plane = _cells(clusters)
+    for j, axis in enumerate(above.subplots(1, len(cells))):
+        _panel(axis, [cell @ plane for cell in cells[j]], int(clusters.step[j]))
+    names = [f"class {label}, subclass {subclass}" for label in "AB" for subclass in "12"]
+    looks = [{**parts.POINT, "color": hue, "marker": mark} for hue, mark, _ in _looks()]
+    strokes = dict(zip(names, looks, strict=True))
+    parts.legend(above, strokes=strokes, loc="outside lower center", ncols=4)
 
 
 def _looks() -> list[tuple[Any, str, float]]:

@@ -3,7 +3,13 @@
 from cldyn.theory.growth import early_growth, learning_step
 from cldyn.theory.limits import agreements, joint_threshold, population_norms
 from cldyn.theory.minimizers import balanced_layers, frame_minimizer, minimizer, unseen
-from cldyn.theory.phases import escape_time, one_mode, peak_bound, unlearning_rate
+from cldyn.theory.phases import (
+    escape_time,
+    one_mode,
+    peak_balance,
+    peak_bound,
+    unlearning_rate,
+)
 from cldyn.theory.samples import (
     augmentation_accuracy,
     augmentation_norm,
@@ -40,6 +46,7 @@ __all__ = [
     "minimizer",
     "one_mode",
     "own_unlearning_rate",
+    "peak_balance",
     "peak_bound",
     "population_norms",
     "stationary_excess",

@@ -93,6 +93,38 @@ def peak_bound(
     return jnp.where(holds, bound, jnp.nan)
 
 
+def peak_balance(strength: Number, mean: Number) -> Array:
+    """Upper bound of |W P|/|W M W^T W M| where |W v_2| peaks, in supervised training.
+
+        1 <= |W P|/|W M W^T W M| <= (1 + mu^2)^(1/2) (mu^2 + phi^2 + 1)/(q^2 + (1 + mu^2)^2)^(1/2)
+        q = mu (mu^2 + phi^2 + 1)
+
+    Args:
+        strength: phi_2 >= 0.
+        mean: mu_2 > 0.
+
+    Returns:
+        Of the shape of the arguments; 1.18 for phi_2 = mu_2 = 1.
+
+    Raises:
+        ValueError: numbers that make no sense, unless traced.
+
+    Source: derived here, for figure 6 of Xue et al. (2023), where both coincide. Before the class
+    is learned W = z w^T with w = (w_2, w_b) on v_2 and the bias, from a small start along m = (mu,
+    1): w' = 4 ((w.m) m - (w^T M w) M w), M = [[mu^2 + phi^2, mu], [mu, 1]]. At the peak both terms
+    agree along v_2, so the whole ratio is that of the cosines of M w and of m with v_2: it is 1
+    only where M w is along m, at the end. While w_b <= 1 the slope w_2/w_b stays between 0 and mu
+    (its derivative points inwards at both), M w therefore between m and M m, which are the bounds.
+    The ratio falls by (1 + 4 eta (1 + mu^2))^2 a step before, so it is balanced within a step of
+    the peak, whatever the start.
+    """
+    allow("numbers >= 0", strength=strength)
+    allow("numbers > 0", mean=mean)
+    phi, mu = jnp.asarray(strength), jnp.asarray(mean)
+    length, along = 1 + mu**2, mu**2 + phi**2 + 1
+    return jnp.sqrt(length) * along / jnp.hypot(mu * along, length)
+
+
 def unlearning_rate(model: FeatureModel) -> Array:
     """Rate per flow time at which supervised training unlearns the subclass near its minimizer.
 
