@@ -136,21 +136,28 @@ def test_kept_share_is_what_minimizers_of_samples_keep():
         assert (found[tied] <= full[tied] + 1e-6).all()
 
 
+@pytest.mark.parametrize("k", [1, 2])
 @given(seeds)
-def test_own_unlearning_rate_is_a_curvature_of_the_loss_at_the_minimum_norm(seed):
+def test_own_unlearning_rate_is_the_least_curvature_of_the_loss_at_the_minimum_norm(k, seed):
+    """Of directions in which the changed features take part, on a random sample."""
     rng = np.random.default_rng(seed)
-    phi, change, own, n = *rng.uniform(0.3, 1.5, 3), 4
-    y = np.array([1, 1, -1, -1])
-    x = np.zeros((n, 2, 1 + n))
-    x[:, :, 0] = phi * y[:, None] + change * np.array([1, -1])
-    x[:, :, 1:] = own * np.eye(n)[:, None]
-    rows, means = x.reshape(2 * n, -1), x.mean(axis=1)
-    second, positive = rows.T @ rows / (2 * n), means.T @ means / n
-    limit = np.concatenate([np.zeros((n, 1)), np.sqrt(n) / own * np.eye(n)], axis=1)
+    own, n, m = rng.uniform(0.3, 1.5), 4, 3
+    x = np.zeros((n, m, k + n))
+    x[:, :, :k] = rng.normal(size=(n, 1, k)) + rng.uniform(0.3, 1) * rng.normal(size=(n, m, k))
+    x[:, :, k:] = own * np.eye(n)[:, None]
+    rows, means = x.reshape(m * n, -1), x.mean(axis=1)
+    second, positive = rows.T @ rows / (m * n), means.T @ means / n
+    limit = np.concatenate([np.zeros((n, k)), np.sqrt(n) / own * np.eye(n)], axis=1)
     hessian = jax.hessian(objective)(jnp.array(limit), second, positive)
     curvatures = np.linalg.eigvalsh(np.array(hessian).reshape(limit.size, -1))
-    rate = float(theory.own_unlearning_rate(phi**2, change**2, own**2, n))
-    assert np.abs(curvatures - rate).min() < 1e-9 * curvatures[-1]
+    between, within = positive[:k, :k], (second - positive)[:k, :k]
+    rate = float(theory.own_unlearning_rate(between, within, own**2, n))
+    least = curvatures[n * (n - 1) // 2]  # the others rotate the embedding
+    assert rate == pytest.approx(least, rel=1e-6)
+    if k == 1:
+        q, (b,), (s,) = own**2 / n, between.ravel()[:1, None], within.ravel()[:1, None]
+        plane = [[s[0] + 2 * b[0], 2 * np.sqrt(b[0] * q)], [2 * np.sqrt(b[0] * q), 2 * q]]
+        assert rate == pytest.approx(4 * np.linalg.eigvalsh(plane)[0], rel=1e-6)
 
 
 def test_augmentation_accuracy_of_reference():
@@ -189,6 +196,8 @@ def of_model(strength, keep):
         lambda x, y: theory.distinct_probability(jnp.round(10 * x), 100 + jnp.round(100 * y)),
         lambda x, y: theory.kept_share(FeatureModel(20, x, y, subclass_mean=0.0), 2)[0] + x,
         lambda x, y: theory.own_unlearning_rate(1.0, y, x, 8),
+        lambda x, y: theory.own_peak(1.0, y, x, 8),
+        lambda x, y: theory.peak_balance(x, y),
         lambda x, y: theory.escape_time(0.01 * y, x, 2),
         lambda x, y: theory.unlearning_rate(of_model(x, y)),
     ],

@@ -17,6 +17,7 @@ from cldyn.theory.samples import (
     distinct_probability,
     kept_share,
     left_behind,
+    own_peak,
     own_unlearning_rate,
 )
 from cldyn.theory.step_size import (
@@ -45,6 +46,7 @@ __all__ = [
     "left_behind",
     "minimizer",
     "one_mode",
+    "own_peak",
     "own_unlearning_rate",
     "peak_balance",
     "peak_bound",
