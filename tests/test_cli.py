@@ -10,7 +10,19 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from cldyn import cli, screen, store
-from cldyn.claims.table import Claim, Row, Study, Subject, at_least, at_most, close, found, within
+from cldyn.claims import paper
+from cldyn.claims.table import (
+    Claim,
+    Row,
+    Study,
+    Subject,
+    at_least,
+    at_most,
+    close,
+    found,
+    showing,
+    within,
+)
 
 Q = Subject("setting", "quantity", "statistic")
 
@@ -22,10 +34,12 @@ def call(capsys, *words):
     return stop.value.code, heard.out, heard.err
 
 
-def claim(name, *measured):
-    """A claim whose quantities should be at most 1."""
+def claim(name, *measured, shows=()):
+    """A claim whose quantities should be at most 1; the first shows what it shows of the paper."""
     rows = [at_most(Subject(name, f"quantity {i}"), 1.0, value) for i, value in enumerate(measured)]
-    return Claim(name, "says", "source", "cost", lambda: Study(rows, {"": xr.Dataset()}, Figure()))
+    rows = showing(shows[0], rows[:1]) + rows[1:] if shows else rows
+    done = Study(rows, {"": xr.Dataset()}, Figure())
+    return Claim(name, "says", shows, "source", "cost", lambda: done)
 
 
 def test_list_names_every_claim(capsys):
@@ -33,6 +47,46 @@ def test_list_names_every_claim(capsys):
     assert status == 0 and "Xue" in out
     for one in cli.CLAIMS:
         assert f"{one.name}\n  {one.says}" in out
+        assert set(one.shows) <= set(paper.STATEMENTS)
+    below = out[out.index("by number:") :]
+    for statement, says in paper.STATEMENTS.items():
+        assert says in " ".join(below.split())
+        built = paper.showing(cli.CLAIMS, statement)
+        line = ", ".join(one.name for one in built) or "not built yet"
+        assert line in below.split(statement, 1)[1].splitlines()[1]
+
+
+@pytest.mark.parametrize(
+    ("words", "statement"),
+    [
+        ("thm 4.5", "Thm 4.5"),
+        ("Theorem 4.5", "Thm 4.5"),
+        ("prop-4.2", "Prop. 4.2"),
+        ("Fig. 2b", "Fig. 2"),
+        ("figure 6", "Fig. 6"),
+        ("table2", "Table 2"),
+        ("thm 4.6", None),
+        ("fig", None),
+        ("class-collapse", None),
+        ("lemma 4.5", None),
+    ],
+)
+def test_statements_are_known_by_their_numbers(words, statement):
+    assert paper.statement_of(words) == statement
+
+
+def test_a_statement_runs_the_claims_that_show_it_and_tells_its_rows(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(cli, "cores", lambda: 1)
+    claims = claim("one", 0.25, 0.2, shows=("Fig. 1",)), claim("two", 0.5), claim("three", 0.125)
+    monkeypatch.setattr(cli, "CLAIMS", claims)
+    status, out, _ = call(capsys, "reproduce", "fig 1", "--out", str(tmp_path))
+    assert status == 0 and "0.25" in out and "holds" in out and "0.2 " not in out
+    assert (tmp_path / "one").exists() and not (tmp_path / "two").exists()
+    _, out, _ = call(capsys, "reproduce", "fig 1", "three", "--out", str(tmp_path / "more"))
+    assert {path.name for path in (tmp_path / "more").iterdir()} == {"one", "three"}
+    status, _, err = call(capsys, "reproduce", "fig 5", "--out", str(tmp_path / "none"))
+    assert status == 2 and "'Fig. 5'" in err and "Fig. 1" in err
+    assert not (tmp_path / "none").exists()
 
 
 def test_program_says_what_it_is(capsys, monkeypatch):
@@ -234,7 +288,7 @@ def study():
     return Study([*rows, at_most(Subject("its", "cores"), 1, cores)], {"": xr.Dataset()}, Figure())
 
 
-cli.CLAIMS = tuple(Claim(name, "", "", "", study) for name in ("first", "second"))
+cli.CLAIMS = tuple(Claim(name, "", (), "", "", study) for name in ("first", "second"))
 if __name__ == "__main__":
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     cli.main(["reproduce", "--out", sys.argv[1]])

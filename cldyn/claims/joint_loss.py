@@ -269,7 +269,7 @@ def _mean_without_bias() -> list[Row]:
 CLAIM = Claim(
     name="joint-loss",
     says="a weighted sum of the supervised and the unsupervised loss avoids both failures",
-    shows=("Thm 6.1",),
+    shows=(),
     source="claim 4 of Xue et al. (2023); threshold and square root law derived here",
     cost="about a minute on 2 cores",
     study=study,

@@ -23,6 +23,7 @@ from cldyn.claims.table import (
     found,
     highest,
     lowest,
+    showing,
 )
 from cldyn.data import Basis, DistinctBasis, FeatureModel, contrasts
 from cldyn.encoders import append_one
@@ -64,7 +65,8 @@ def study() -> Study:
     main = sweep(TRAINED, [SCALES, seeds(SEEDS)], STEPS)
     members = family(COLLAPSE.problem, range(SEEDS))
     norm_rows, norms = _minimum_norm()
-    rows = [*_family(members), *_void(), *norm_rows, *_trained(main, members)]
+    kept = showing("Thm 4.3", [*_family(members), *_void()])
+    rows = [*kept, *showing("Thm 4.7", norm_rows), *_trained(main, members)]
     trajectories = {"": main, "family": members, "minimum-norm": norms}
     return Study(rows, trajectories, figure(members, main))
 

@@ -21,6 +21,7 @@ from cldyn.claims.table import (
     highest,
     lowest,
     norm_of,
+    showing,
     within,
 )
 from cldyn.data import FeatureModel, Gaussian
@@ -60,7 +61,7 @@ def study() -> Study:
     known = forecast(SETTING, [*axes, seeds(FEW_SEEDS)], critical=False)
     sparse_rows, sparse = _sparse()
     population_rows, population = _population()
-    rows = _minimum_norm(known) + _trained(main) + _left_behind(main, known)
+    rows = showing("Thm 5.1", _minimum_norm(known)) + _trained(main) + _left_behind(main, known)
     return Study(
         rows + sparse_rows + population_rows,
         {"": main, "sparse": sparse, "population": population},
