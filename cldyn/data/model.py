@@ -134,7 +134,7 @@ class FeatureModel:
             allowed = "one probability shared by sparse features"
             require(len(set(keeps)) <= 1, "irrelevant_keep", keeps, allowed)
         own = self.irrelevant == "own"
-        allowed = "a number of directions for own features, and 0 for others"
+        allowed = "at least 1 where irrelevant features are own ones, and 0 where not"
         require(own == (self.own_count > 0), "own_count", self.own_count, allowed)
         allowed = "one number, of all own features"
         strengths = self.irrelevant_strength

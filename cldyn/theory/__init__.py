@@ -3,6 +3,7 @@
 from cldyn.theory.growth import early_growth, learning_step
 from cldyn.theory.limits import agreements, joint_threshold, population_norms
 from cldyn.theory.minimizers import balanced_layers, frame_minimizer, minimizer, unseen
+from cldyn.theory.own_features import own_peak, own_unlearning_rate
 from cldyn.theory.phases import (
     escape_time,
     one_mode,
@@ -17,8 +18,6 @@ from cldyn.theory.samples import (
     distinct_probability,
     kept_share,
     left_behind,
-    own_peak,
-    own_unlearning_rate,
 )
 from cldyn.theory.step_size import (
     commuting_critical_learning_rate,
