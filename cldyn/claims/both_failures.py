@@ -14,7 +14,8 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from cldyn import nouns, plots, theory, trajectory
+from cldyn import plots, theory
+from cldyn.claims.settings import distinct
 from cldyn.claims.table import (
     Claim,
     Row,
@@ -108,16 +109,6 @@ def setting(k: int) -> Experiment:
     encoder = Linear(init_scale=1e-3, init_scale_unit="root_d")
     training = Training(encoder, positives=Joint(), optimizer=Gd(0.05))
     return Experiment(Stored(model, n=8 * (k - 2)), training, "float64")
-
-
-def distinct(one: Experiment) -> bool:
-    """Whether every row has a noise direction of its own, none of them a feature's."""
-    problem = nouns.cast(one.problem, one.precision)
-    with numerics(one.precision):
-        drawn = trajectory.draw(problem, one.training, trajectory.plan_of(one, ()))
-    rows = np.asarray(drawn.x).reshape(-1, one.problem.model.d)
-    noise = rows[:, one.problem.model.features :] != 0
-    return bool(noise.any(axis=1).all() and noise.sum(axis=0).max() == 1)
 
 
 def closed_forms(case: Case, shares: np.ndarray) -> xr.DataArray:

@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
+from cldyn import nouns, trajectory
 from cldyn.data import FeatureModel
 from cldyn.encoders import Linear
-from cldyn.experiment import Experiment, Training
+from cldyn.experiment import Experiment, Training, numerics
 from cldyn.losses import Unsupervised
 from cldyn.optimizers import Gd
 from cldyn.sources import Stored
@@ -25,3 +28,13 @@ WIDTH = Experiment(
 def seeds(count: int) -> dict[str, Sequence[int]]:
     """An axis of seeds, of data, initialization and batches alike."""
     return {"seed": range(count), "data_seed": range(count)}
+
+
+def distinct(one: Experiment) -> bool:
+    """Whether every row has a noise direction of its own, none of them a feature's."""
+    problem = nouns.cast(one.problem, one.precision)
+    with numerics(one.precision):
+        drawn = trajectory.draw(problem, one.training, trajectory.plan_of(one, ()))
+    rows = np.asarray(drawn.x).reshape(-1, one.problem.model.d)
+    noise = rows[:, one.problem.model.features :] != 0
+    return bool(noise.any(axis=1).all() and noise.sum(axis=0).max() == 1)

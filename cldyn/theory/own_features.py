@@ -7,7 +7,7 @@ from jax import Array
 from cldyn.theory.arguments import Number, allow, allow_shapes
 
 
-def own_unlearning_rate(between: Array, within: Array, own: Number, n: Number) -> Array:
+def own_unlearning_rate(between: Number, within: Number, own: Number, n: Number) -> Array:
     """Rate per flow time at which unsupervised training unlearns features that views change, where
     every example has a feature of its own that all its views keep.
 
