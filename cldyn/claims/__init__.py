@@ -1,23 +1,33 @@
 """The claims, in the paper's order, then this project's own."""
 
 from cldyn.claims import (
+    both_failures,
     class_collapse,
+    collapse_figures,
+    early_learning,
     joint_loss,
     minimizers,
+    own_features,
     projection_head,
     step_size,
     stochastic_gradients,
     suppression_augmentation,
     suppression_width,
+    variance_order,
 )
 from cldyn.claims.table import Claim
 
 CLAIMS: tuple[Claim, ...] = (
     minimizers.CLAIM,
     class_collapse.CLAIM,
+    early_learning.CLAIM,
+    collapse_figures.CLAIM,
     suppression_width.CLAIM,
+    variance_order.CLAIM,
     suppression_augmentation.CLAIM,
+    own_features.CLAIM,
     joint_loss.CLAIM,
+    both_failures.CLAIM,
     step_size.CLAIM,
     projection_head.CLAIM,
     stochastic_gradients.CLAIM,
