@@ -7,6 +7,7 @@ from cldyn.claims import (
     early_learning,
     joint_loss,
     minimizers,
+    noise_directions,
     own_features,
     projection_head,
     step_size,
@@ -19,6 +20,7 @@ from cldyn.claims.table import Claim
 
 CLAIMS: tuple[Claim, ...] = (
     minimizers.CLAIM,
+    noise_directions.CLAIM,
     class_collapse.CLAIM,
     early_learning.CLAIM,
     collapse_figures.CLAIM,
