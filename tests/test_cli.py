@@ -51,7 +51,7 @@ def test_list_names_every_claim(capsys):
     below = out[out.index("by number:") :]
     for statement, says in paper.STATEMENTS.items():
         assert says in " ".join(below.split())
-        built = paper.showing(cli.CLAIMS, statement)
+        built = paper.that_show(cli.CLAIMS, statement)
         line = ", ".join(one.name for one in built) or "not built yet"
         assert line in below.split(statement, 1)[1].splitlines()[1]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cldyn import FeatureModel, Gaussian, Joint, OneHot, Perturbed, Unsupervised, theory
+from cldyn import Basis, FeatureModel, Gaussian, Joint, OneHot, Perturbed, Unsupervised, theory
 
 WIDE, ROWS, FEATURES = (
     20,
@@ -476,6 +476,15 @@ START, FACTOR, SECOND, LINE = np.full((2, 4), 1e-4), np.eye(3, 4), np.ones(4), n
             lambda: theory.collapsed_norm(replace(ONE, irrelevant_keep=(0.5,)), 16, 2),
         ),
         ("class_change", lambda: theory.collapsed_norm(replace(ONE, class_change=0.5), 16, 2)),
+        ("noise_keep", lambda: theory.collapsed_norm(replace(ONE, noise=Basis(1.0, 0.5)), 16, 2)),
+        (
+            "own_count",
+            lambda: theory.collapsed_norm(replace(ONE, irrelevant="own", own_count=4), 16, 2),
+        ),
+        (
+            "class_keep",
+            lambda: theory.kept_share(replace(ONE, subclass_mean=0.0, class_keep=0.5), 2),
+        ),
         ("noise", lambda: theory.collapsed_norm(FeatureModel(noise=Perturbed()), 16, 2)),
         ("noise", lambda: theory.population_norms(FeatureModel(noise=OneHot()), UCL, 2)),
         ("class_change", lambda: theory.unlearning_rate(FeatureModel(class_change=0.5))),

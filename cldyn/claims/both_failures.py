@@ -76,7 +76,7 @@ class Case(NamedTuple):
         return min(self.subclass_strength**2 / before, last / self.class_strength**2)
 
 
-# A small run changes CASES (to some of the first K), STEPS, SEEDS, DATA_SEEDS and ALONE.
+# A small run changes CASES (to some of K = 5), SEEDS, DATA_SEEDS and ALONE.
 # Of features that agree alike gradient descent keeps what grows first. The p - 2 that are to stay
 # beside class and constant are far above the next ones here, whose place the class then takes.
 CASES = (
@@ -191,7 +191,8 @@ def _minimum_norm(case: Case, known: xr.Dataset) -> list[Row]:
 
 
 def _trained(case: Case, runs: xr.Dataset) -> list[Row]:
-    """What fails is what its start or, up to a factor, early growth leaves.
+    """Under SCL the subclass stays below its start, under UCL the class ends at the order of what
+    early growth leaves.
 
     In between the class is learned from every start; the subclass lacks what the class takes over
     of its place: little from most starts, nearly all from one (K = 5, p = 3).
@@ -208,7 +209,7 @@ def _trained(case: Case, runs: xr.Dataset) -> list[Row]:
     ones, twos = off.sel(feature="class"), off.sel(feature="subclass")
     return [
         at_most(Subject(setting, "|W v_2| over its start", "SCL, medians"), 1.0, float(own)),
-        within(Subject(setting, "|W v_1|", "UCL, median"), left / 10, 10 * left, suppressed),
+        within(Subject(setting, "|W v_1|", "UCL, median"), left / 3, 3 * left, suppressed),
         at_most(Subject(setting, kept(1), "off 1, largest, beta > 0"), 0.02, highest(ones)),
         at_most(Subject(setting, kept(2), "off 1, largest median, beta < 1"), 0.02,
                 highest(twos.median("seed"))),
@@ -275,7 +276,7 @@ def _collisions(others: xr.Dataset) -> list[Row]:
 CLAIM = Claim(
     name="both-failures",
     says="one data set collapses under the supervised loss, suppresses under the unsupervised one, "
-    "and does neither under any weighted sum of both",
+    "and its minimum norm does neither under any weighted sum of both; training nearly always",
     shows=("Thm 6.1",),
     source="theorem 6.1 of Xue et al. (2023), its indices as read here; closed forms in between "
     "and what training leaves derived here",

@@ -1,10 +1,10 @@
 """The paper's figures of class collapse, at its own numbers: figures 1, 2 and 6."""
 
-import jax
 import numpy as np
 import xarray as xr
 
 from cldyn import plots, theory
+from cldyn.claims.settings import clusters_of
 from cldyn.claims.table import (
     Claim,
     Row,
@@ -20,7 +20,7 @@ from cldyn.claims.table import (
     spread,
     within,
 )
-from cldyn.data import FeatureModel, OneHot, sample_test
+from cldyn.data import FeatureModel, OneHot
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training
 from cldyn.optimizers import Gd
@@ -52,7 +52,7 @@ RANGES = {
 }  # fmt: skip
 PEAK, PEAK_STEP = (0.342, 0.345), (29, 34)
 BALANCED = 1.05
-CAREFUL = 0.04  # a rate at which the bound of the peak holds
+CAREFUL = 0.04  # a rate at which the bound of the peak is one; that of the figure is larger
 
 
 def study() -> Study:
@@ -95,10 +95,10 @@ def _norms(lanes: xr.Dataset, wide: xr.Dataset, known: xr.Dataset) -> list[Row]:
     rows = [
         within(Subject("p = 3", peak, "median"), *PEAK, float(height.median())),
         within(Subject("p = 3", f"step of the {peak}", "median"), *PEAK_STEP, float(when.median())),
-        at_most(
+        found(
             Subject("p = 3", f"{peak} over its bound", "largest"),
-            1.0,
             highest(height / known.peak_bound),
+            "<= 1 for rates <= 1/(8 lambda_max(M))",
         ),
     ]
     ends, limits = lanes.feature_norms.isel(step=-1), known.feature_norms.median("seed")
@@ -153,13 +153,7 @@ def _balance(lanes: xr.Dataset) -> list[Row]:
 
 def figure(lanes: xr.Dataset, wide: xr.Dataset, known: xr.Dataset) -> plots.Figure:
     """The picture of the claim."""
-    problem = SETTING.problem
-    test = sample_test(jax.random.key(problem.data_seed), problem.model, problem.test_size)
-    codes = {
-        "label": ("test", np.asarray(test.label)),
-        "subclass": ("test", np.asarray(test.subclass)),
-    }
-    clusters = sweep(SETTING, [], PANELS, measure=["embeddings"]).assign_coords(codes)
+    clusters = clusters_of(SETTING, PANELS)
     return plots.collapse_figures(clusters, lanes, wide, known.median("seed"))
 
 

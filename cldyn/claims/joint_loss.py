@@ -270,7 +270,7 @@ CLAIM = Claim(
     name="joint-loss",
     says="a weighted sum of the supervised and the unsupervised loss avoids both failures",
     shows=(),
-    source="claim 4 of Xue et al. (2023); threshold and square root law derived here",
+    source="after theorem 6.1 of Xue et al. (2023); threshold and square root law derived here",
     cost="about a minute on 2 cores",
     study=study,
 )

@@ -43,8 +43,8 @@ SIZES = (0.0, 1.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 # small enough for the largest start.
 TRAINED = COLLAPSE.replace(embed_dim=2, learning_rate=0.02)
 SCALES = {"init_scale": (1e-4, 1e-2, 0.03, 0.1, 0.3, 0.5)}
-# Problems whose training rows span the subclass, so that claim 1 is void, and one whose rows never
-# share a noise direction.
+# Problems whose training rows span the subclass, so that theorem 4.3 is void, and one whose rows
+# never share a noise direction.
 OTHERS = {
     "rows outnumber dimensions": FeatureModel(d=60),
     "basis noise, colliding": FeatureModel(noise=Basis()),
@@ -185,7 +185,7 @@ def _void() -> list[Row]:
         members = family(replace(COLLAPSE.problem, model=model), range(SEEDS))
         apart = float(np.sqrt((members.unseen**2).sum("input")).max())
         gaps = members.subclass_gap.median("seed")
-        told = {"claim 1": "void, one gap" if apart < 1e-10 else "applies", "|v_perp|": apart}
+        told = {"theorem 4.3": "void, one gap" if apart < 1e-10 else "applies", "|v_perp|": apart}
         told |= {f"gap at s = {size:g}": float(gaps.sel(size=size)) for size in SIZES[:2]}
         subject = Subject(name, "v_perp and test subclass gap", "largest; median over seeds")
         rows.append(found(subject, told))
@@ -236,8 +236,8 @@ CLAIM = Claim(
     says="not every minimizer of the supervised loss collapses subclasses at test time; the one of "
     "least norm does",
     shows=("Thm 4.3", "Thm 4.7"),
-    source="claim 1 of Xue et al. (2023); |W v_2| on samples and what gradient descent keeps "
-    "derived here",
+    source="theorems 4.3 and 4.7 of Xue et al. (2023); |W v_2| on samples and what gradient "
+    "descent keeps derived here",
     cost="under a minute on 2 cores",
     study=study,
 )

@@ -23,11 +23,11 @@ from cldyn.observables import probe_accuracy, within_variance
 from cldyn.sources import Stored
 from cldyn.sweeps import Group, forecast, sweep
 
-# A small run changes DRAWS, WIDTHS, SEEDS, FEW_SEEDS, SHARED_SEEDS, SIZES, STEPS and TEST_SIZE.
+# A small run changes DRAWS, WIDTHS, SEEDS, FEW_SEEDS, SHARED_SEEDS, SIZES and STEPS.
 DRAWS, ROWS = 300, (16, 32, 64)  # of the noise alone; N = n m
 WIDTHS = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048, 3072, 4096)  # d
 SEEDS, FEW_SEEDS, SHARED_SEEDS = 128, 8, 24
-SIZES = (16, 32, 64, 128, 256, 512, 1024, 1600)  # N, two at least from 256 on
+SIZES = (16, 32, 64, 128, 256, 512, 1024, 1600)  # N; at least two of 256 or more, for the slope
 SHARED_SIZES = (16, 32, 64, 128, 256)  # where directions are shared
 STEPS = [0, 100, 1000, 5000, 20_000]
 TEST_SIZE = 4000

@@ -34,7 +34,8 @@ from cldyn.phases import phases
 from cldyn.sources import Stored
 from cldyn.sweeps import Group, forecast, sweep
 
-# A small run changes LARGE, SEEDS, STEPS, OWN, CHANGES (.5 is told of) and RANKS.
+# A small run changes SETTING, LARGE, SEEDS, STEPS, OWN, CHANGES (.5 is told of), RANKS and what is
+# trained of them.
 N, M = 16, 4
 SPAN = N * (M - 1) - 2  # ranks of the change up to which views still tell the class apart
 SETTING = Experiment(
@@ -67,8 +68,8 @@ OWN = {
     "subclass_change": (0.5, 0.5, 0.5, 0.3, 0.5, 0.0),
 }
 CHANGES = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0)
-RANKS = (0, M // 2, M, 16, SPAN, SPAN + 1, 64, 128, 400, 1400)
-TRAINED_STEPS = [0, 10_000]
+RANKS = (0, M // 2, M, 16, SPAN, SPAN + 1, 64, 128, 400, 900)
+TRAINED_RANKS, TRAINED_STEPS = (0, 64, 400), [0, 10_000]
 
 
 def study() -> Study:
@@ -132,14 +133,9 @@ def _broken() -> list[Row]:
         bare.sel(embed_dim=slice(carried + 1, None)),
     )
     two = "own features shared by two examples"
-    off = highest(np.abs(still - closed))
+    farthest = float(still.values.ravel()[np.abs(still - closed).argmax()])
     return [
-        close(
-            Subject("no change of the class", what, "median"), closed, float(still.median()), 1e-8
-        ),
-        at_most(
-            Subject("no change of the class", f"{what}, off the closed form", "largest"), 1e-8, off
-        ),
+        close(Subject("no change of the class", what, "farthest"), closed, farthest, 1e-8),
         at_most(
             Subject(f"{two}, noise of their own kept", what, "largest"), 1e-10, highest(shared)
         ),
@@ -211,7 +207,7 @@ def diagram() -> tuple[xr.DataArray, xr.Dataset]:
     axes: list[Group] = [{"change_rank": RANKS}, {"class_change": CHANGES}]
     known = forecast(SETTING, axes, critical=False)
     some: list[Group] = [
-        {"change_rank": [RANKS[0], *RANKS[-4::2]]},
+        {"change_rank": TRAINED_RANKS},
         {"class_change": [CHANGES[1], 0.5, CHANGES[-1]], "learning_rate": [0.05, 0.05, 0.02]},
     ]
     trained = sweep(SETTING, some, TRAINED_STEPS, measure=("feature_norms",))
@@ -228,8 +224,8 @@ def _depth(cure: xr.DataArray) -> list[Row]:
 
 CLAIM = Claim(
     name="own-features",
-    says="features of an example's own that views keep suppress the class at every width; gradient "
-    "descent learns it first and unlearns it, and a change of the noise of high rank cures it",
+    says="features of an example's own, which views keep while they change the class, suppress it "
+    "at every width; gradient descent learns it first and unlearns it",
     shows=("Thm 5.4",),
     source="theorem 5.4 of Xue et al. (2023); the rank that is enough, the law of unlearning and "
     "the bound of the peak derived here",

@@ -16,7 +16,7 @@ STATEMENTS = {
     "Thm 4.7": "with a subclass mean the minimum norm has |W v_2| = O(sigma/sqrt(n m))",
     "Thm 5.1": "the minimum norm learns the class only if its variance is among the p largest",
     "Thm 5.4": "the minimum norm has |W v_1| = 0 at every p where examples have features of their "
-    "own that views keep",
+    "own, which views keep while they change the class",
     "Thm 6.1": "one data set collapses under SCL, suppresses under UCL, and does neither under "
     "the joint loss",
     "Fig. 1": "test embeddings at epochs 0, 45, 60, 100: four groups, then two",
@@ -37,12 +37,11 @@ _KINDS = {"pro": "Prop.", "thm": "Thm", "the": "Thm", "fig": "Fig.", "tab": "Tab
 def statement_of(words: str) -> str | None:
     """The statement that words name, as "thm 4.5", "Figure 2b" or "fig-1" do; None for none."""
     parts = re.fullmatch(r"([a-z]+)[ ._-]*(\d+(?:\.\d+)?)[ab]?", words.strip().lower())
-    kind = _KINDS.get(parts[1][:3]) if parts else None
-    name = f"{kind} {parts[2]}" if parts and kind else ""
+    name = f"{_KINDS.get(parts[1][:3])} {parts[2]}" if parts else ""
     return name if name in STATEMENTS else None
 
 
-def showing(claims: Sequence[Claim], statement: str) -> list[Claim]:
+def that_show(claims: Sequence[Claim], statement: str) -> list[Claim]:
     """The claims that show a statement."""
     return [claim for claim in claims if statement in claim.shows]
 
@@ -68,9 +67,9 @@ def chosen(claims: Sequence[Claim], words: Sequence[str]) -> tuple[list[Claim], 
                     "of the paper, as 'thm 4.5' or 'fig 1' (cldyn list has them)")  # fmt: skip
             wanted.append(word)
             continue
-        found = [claim.name for claim in showing(claims, statement)]
+        found = [claim.name for claim in that_show(claims, statement)]
         if not found:
-            there = [name for name in STATEMENTS if showing(claims, name)]
+            there = [name for name in STATEMENTS if that_show(claims, name)]
             refuse("statement", statement, f"one that is built: {', '.join(there)}")
         statements.append(statement)
         wanted += found
@@ -81,6 +80,6 @@ def listing(claims: Sequence[Claim]) -> list[str]:
     """Lines of the map from statements to claims."""
     lines = []
     for statement, says in STATEMENTS.items():
-        found = ", ".join(claim.name for claim in showing(claims, statement))
+        found = ", ".join(claim.name for claim in that_show(claims, statement))
         lines.append(f"{statement:<10} {says}\n{'':<10} {found or 'not built yet'}")
     return lines

@@ -2,15 +2,17 @@
 
 from collections.abc import Sequence
 
+import jax
 import numpy as np
+import xarray as xr
 
-from cldyn import nouns, trajectory
-from cldyn.data import FeatureModel
+from cldyn.data import FeatureModel, sample, sample_test
 from cldyn.encoders import Linear
-from cldyn.experiment import Experiment, Training, numerics
+from cldyn.experiment import Experiment, Training
 from cldyn.losses import Unsupervised
 from cldyn.optimizers import Gd
 from cldyn.sources import Stored
+from cldyn.sweeps import sweep
 
 # The class-collapse setting, whose numbers are the defaults of all nouns.
 COLLAPSE = Experiment(Stored(FeatureModel()), Training(), "float64")
@@ -32,9 +34,19 @@ def seeds(count: int) -> dict[str, Sequence[int]]:
 
 def distinct(one: Experiment) -> bool:
     """Whether every row has a noise direction of its own, none of them a feature's."""
-    problem = nouns.cast(one.problem, one.precision)
-    with numerics(one.precision):
-        drawn = trajectory.draw(problem, one.training, trajectory.plan_of(one, ()))
-    rows = np.asarray(drawn.x).reshape(-1, one.problem.model.d)
-    noise = rows[:, one.problem.model.features :] != 0
+    problem = one.problem
+    model, key = problem.model, jax.random.key(problem.data_seed)
+    drawn = sample(key, model, problem.n, problem.m, balanced=problem.balanced)
+    noise = np.asarray(drawn.x).reshape(-1, model.d)[:, model.features :] != 0
     return bool(noise.any(axis=1).all() and noise.sum(axis=0).max() == 1)
+
+
+def clusters_of(one: Experiment, steps: Sequence[int]) -> xr.Dataset:
+    """Test embeddings at some steps, with the class and subclass of every test row."""
+    problem = one.problem
+    test = sample_test(jax.random.key(problem.data_seed), problem.model, problem.test_size)
+    codes = {
+        "label": ("test", np.asarray(test.label)),
+        "subclass": ("test", np.asarray(test.subclass)),
+    }
+    return sweep(one, [], steps, measure=["embeddings"]).assign_coords(codes)

@@ -242,7 +242,8 @@ CLAIM = Claim(
     says="noise that all views of an example keep suppresses the class at any width; better "
     "augmentation cures it",
     shows=(),
-    source="claim 3(b) of Xue et al. (2023); closed forms of norm and probe accuracy derived here",
+    source="after theorem 5.4 of Xue et al. (2023), with noise in place of features; closed "
+    "forms of norm and probe accuracy derived here",
     cost="about a minute on 2 cores",
     study=study,
 )

@@ -251,7 +251,7 @@ CLAIM = Claim(
     says="a narrow embedding suppresses the class for easy irrelevant features; a wider one learns "
     "it",
     shows=("Thm 5.1",),
-    source="claim 3(a) of Xue et al. (2023); the boundary by early growth derived here",
+    source="theorem 5.1 of Xue et al. (2023); the boundary by early growth derived here",
     cost="under a minute on 2 cores",
     study=study,
 )

@@ -20,7 +20,6 @@ from cldyn.claims.table import (
     Row,
     Study,
     Subject,
-    at_least,
     at_most,
     found,
     highest,
@@ -45,10 +44,12 @@ class Case(NamedTuple):
 
 
 # A small run changes CASES (the first ties, the second does not keep the class), DATA_SEEDS, SEEDS,
-# RATIOS (1 is told of), FIGURES and STEPS.
+# RATIOS (1 is told of), FIGURE and FIGURES.
 CASES = {
     "a tie with an irrelevant feature": Case(0.8, 1.2, (0.64, 2.0)),
     "hard class": Case(0.8, 1.2, (1.5, 2.0)),
+    "an irrelevant feature 1e-4 above": Case(0.8, 1.2, (0.64 * (1 + 1e-4), 2.0)),
+    "an irrelevant feature 1e-4 below": Case(0.8, 1.2, (0.64 * (1 - 1e-4), 2.0)),
     "middling class": Case(1.1, 1.3, (0.5, 2.0)),
     "easy class": Case(2.0, 1.2, (0.5, 0.7)),
     "a tie with the constant": Case(1.0, 1.3, (0.5, 2.0)),
@@ -101,8 +102,8 @@ def study() -> Study:
     figures, forms = {k: figure_four(k) for k in FIGURES}, {k: forms_of(k) for k in FIGURES}
     for k in FIGURES:
         rows += showing("Fig. 4", _figure(k, figures[k], forms[k]))
-    groups = {"": figures[min(FIGURES)], "minimum-norm": known}
-    groups |= {f"K{k}": one for k, one in figures.items()}
+    groups = {"" if k == min(FIGURES) else f"K{k}": one for k, one in figures.items()}
+    groups["minimum-norm"] = known
     return Study(rows, groups, plots.variance_order(figures, forms))
 
 
@@ -141,8 +142,8 @@ class Explicit(NamedTuple):
 def minimizers(one: Experiment, widths: Sequence[int]) -> dict[int, tuple[Explicit, Explicit]]:
     """Minimizers of some widths p that keep the class, and that do not.
 
-    Any p functions that are constant over views and orthonormal make one, W = H X^+. Here they are
-    the class or not, and else the features and the constant in the order of their variances.
+    Any p functions that are constant over views and orthonormal make one, W = H^T X^{+T}. Here they
+    are the class or not, and else features and constant in the order of their variances.
     """
     problem = nouns.cast(one.problem, one.precision)
     model, n, m = problem.model, problem.n, problem.m
@@ -222,10 +223,9 @@ def _strengths(k: int, ratio: float) -> tuple[float, ...]:
 
 def figure_four(k: int) -> xr.Dataset:
     """|W v_1| trained from some starts, over the variance of the last irrelevant feature."""
-    largest = max(FIGURES[k] if k > 3 else 1.0, 1.0)
     data: Group = {
         "irrelevant_strength": [_strengths(k, ratio) for ratio in RATIOS],
-        "learning_rate": [0.2 / max(largest, PHI**2 * ratio) for ratio in RATIOS],
+        "learning_rate": [0.2 / max(FIGURES[k], PHI**2 * ratio) for ratio in RATIOS],
     }
     base = FIGURE.replace(embed_dim=k, irrelevant_strength=_strengths(k, 1.0))
     runs = sweep(base, [data, {"seed": range(SEEDS)}], STEPS, measure=("feature_norms",))
@@ -258,25 +258,19 @@ def _figure(k: int, runs: xr.Dataset, forms: xr.Dataset) -> list[Row]:
     below, above = (middle[side] for side in (ends.ratio < 0.99, ends.ratio > 1.01))
     early = forms.left.interp(ratio=above.ratio)
     off = np.exp(np.abs(np.log(above / early)))
-    least = [
-        _share(FIGURE.replace(irrelevant_strength=_strengths(k, 1 + apart)), k)
-        for apart in (-1e-6, 1e-6)
-    ]
     told = {"least": equal.min(), "median": equal.median(), "largest": equal.max()}
 
     def of(quantity: str, statistic: str) -> Subject:
         return Subject(f"K = p = {k}, phi_1 = {PHI:g}", quantity, statistic)
 
-    share, trained = "share kept by the minimum norm", "|W v_1|, trained"
-    plateau, left = "phi_1 |W v_1|, trained", "|W v_1| over what early growth leaves"
+    plateau, trained = "phi_1 |W v_1|, trained", "|W v_1|, trained"
+    left, zero = "|W v_1| over what early growth leaves", "minimum norm: 0 if noise is distinct"
     return [
         at_most(
             of(plateau, "off 1, medians, below equality"), 0.01, highest(np.abs(below * PHI - 1))
         ),
-        at_least(of(share, "1e-6 below equality"), 1.0, least[0]),
-        at_most(of(share, "1e-6 above equality"), 1e-10, least[1]),
-        at_most(of(left, "or its inverse, medians above equality"), 10.0, highest(off)),
-        found(of(trained, "largest median above equality"), highest(above), "minimum norm: 0"),
+        at_most(of(left, "or its inverse, medians above equality"), 3.0, highest(off)),
+        found(of(trained, "largest median above equality"), highest(above), zero),
         found(of(trained, f"at equality, {SEEDS} starts"), told),
     ]
 

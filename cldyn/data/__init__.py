@@ -1,7 +1,17 @@
 """The data: a feature model, its kinds of noise, and samples of it."""
 
 from cldyn.data.model import FeatureModel, Views, contrasts, membership
-from cldyn.data.noise import NOISES, Basis, DistinctBasis, Gaussian, Noise, OneHot, Perturbed
+from cldyn.data.noise import (
+    NOISES,
+    About,
+    Basis,
+    DistinctBasis,
+    Gaussian,
+    Moments,
+    Noise,
+    OneHot,
+    Perturbed,
+)
 from cldyn.data.sampling import (
     Originals,
     augment,
@@ -16,10 +26,12 @@ from cldyn.data.sampling import (
 
 __all__ = [
     "NOISES",
+    "About",
     "Basis",
     "DistinctBasis",
     "FeatureModel",
     "Gaussian",
+    "Moments",
     "Noise",
     "OneHot",
     "Originals",

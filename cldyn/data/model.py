@@ -57,7 +57,7 @@ class FeatureModel:
     irrelevant: str = choice("dense", "how irrelevant features occur", "dense", "sparse", "own")
     own_count: int = size(0, "directions of own irrelevant features; 0: there are none", 0)
     noise: Any = part(Gaussian(), "kind of noise", NOISES)
-    rotated: bool = flag(False, "turn the features to uniformly random orthonormal directions")
+    rotated: bool = flag(False, "turn named features to uniformly random orthonormal directions")
 
     @property
     def features(self) -> int:
@@ -125,7 +125,7 @@ class FeatureModel:
             require(len(values) in (0, count), name, values, allowed)
         require(isinstance(self.noise, Noise), "noise", self.noise, "a noun made from cldyn.Noise")
         rank, allowed = getattr(self.noise, "change_rank", 0), f"at most {self.d}, of d directions"
-        require(rank <= self.other, "change_rank", rank, allowed)
+        require(rank <= self.d, "change_rank", rank, allowed)
         if self.irrelevant != "dense":
             keeps, means = self.irrelevant_keep, self.irrelevant_mean
             allowed = "'dense' where there is no irrelevant feature"
@@ -158,7 +158,7 @@ class Views:
         label: class of every example [n], -1 or +1 in a feature model.
         subclass: subclass of every example [n].
         irrelevant: signs of the irrelevant features [n, K-2], 0 where a sparse one is absent.
-        directions: the feature directions v_j [K, d].
+        directions: directions v_j of the named features [named, d].
     """
 
     x: Any

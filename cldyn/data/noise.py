@@ -21,8 +21,7 @@ class Moments(NamedTuple):
 
         E xi = mean,   E xi xi^T = diag(second),   E xi xi+^T = diag(shared) + apart mean mean^T
 
-    mean, second, shared: [other], shared alike in all directions where there is a mean. apart: 1
-    where xi and xi+ are independent, else 0.
+    mean, second, shared: [other]. apart: the weight of mean mean^T there; 0 without a mean.
     """
 
     mean: Array
@@ -47,10 +46,10 @@ class Noise:
     """A kind of noise; one of your own needs `draw` alone, and its views then have fresh noise.
 
     Originals carry `originals(...)`, any pytree of leaves [n, ...], from which the noise of their
-    views is made. `moments` and `about` are exact second moments, for populations and fresh views,
-    `agreement` what theory takes from them; a kind without them is for stored views, and for
-    batches where moments are not all there is. It lives beside the features, or, with `everywhere`,
-    on all d directions, theirs included.
+    views is made. `moments`, which returns `Moments`, and `about`, an `About`, are exact, for
+    populations and fresh views, `agreement` is what theory takes from them; a kind without them is
+    for stored views, and for batches where moments are not all there is. It lives beside the
+    features, or, with `everywhere`, on all d directions, theirs included; one with a mean does.
     """
 
     everywhere = False
@@ -207,8 +206,8 @@ class OneHot(Noise):
 
         xi = length e_j,   j uniform in 1 ... d, drawn anew in every view
 
-    Its mean is length/d in every direction, so that it is no plain variance: covariances of two
-    directions are -length^2/d^2. Closed forms of populations refuse it; forecasts know it exactly.
+    Its mean is length/d in every direction, so its covariance is not diagonal: that of two
+    directions is -length^2/d^2. Closed forms of populations refuse it; forecasts know it exactly.
 
     Source: the noise of Xue et al. (2023).
     """
@@ -252,10 +251,6 @@ class Perturbed(OneHot):
         draw = fresh_noise(key, m, lambda one: jax.random.normal(one, (n, other), jnp.float32))
         return shared[:, None] + jnp.sqrt(self._change(other, dtype)) * draw.astype(dtype)
 
-    def fresh(self, key: Array, n: int, m: int, other: int, dtype: Any) -> Array:
-        """Noise of m views of n examples that all of them keep [n, m, other]."""
-        return self.views(key, self.originals(key, n, other, dtype), m, other, dtype)
-
     def _change(self, other: int, dtype: Any) -> Array:
         """Variance of the change in every direction [other]."""
         rank = jnp.asarray(self.change_rank)
@@ -264,7 +259,7 @@ class Perturbed(OneHot):
 
     def moments(self, other: int, dtype: Any) -> Moments:
         """Its moments."""
-        plain = OneHot(self.noise_length).moments(other, dtype)
+        plain = super().moments(other, dtype)
         return Moments(plain.mean, plain.second + self._change(other, dtype), plain.second, 0.0)
 
     def about(self, shared: Any, other: int, dtype: Any) -> About:

@@ -10,12 +10,12 @@ from cldyn.data.model import FeatureModel
 
 
 def directions_of(model: FeatureModel, mirrors: Array | None, dtype: Any) -> Array:
-    """Directions v_j of the named features [K, d]."""
+    """Directions v_j of the named features [named, d]."""
     return rotate(mirrors, jnp.eye(model.named, model.d, dtype=dtype))
 
 
 def mirrors_of(key: Array, model: FeatureModel, dtype: Any) -> Array | None:
-    """Householder vectors of the named features [K, d]; None without a rotation."""
+    """Householder vectors of the named features [named, d]; None without a rotation."""
     if not model.rotated:
         return None
     count = model.named

@@ -71,6 +71,7 @@ def sample_fresh(key: Array, model: FeatureModel, n: int, m: int, *, dtype: Any 
     dtype, model = dtype or jnp.result_type(float), replace(model, rotated=False)
     keys = _Keys(*jax.random.split(key, 5))
     first = _originals(keys, model, n, False, dtype)
+    first = first._replace(codes=iid_codes(keys.codes, model, n))  # own features are not dealt
     if m == 1 and isinstance(model.noise, Gaussian):
         first = first._replace(noise=None)
     return _views(keys, model, first, m, dtype)
@@ -91,7 +92,7 @@ class Originals(NamedTuple):
 
     codes: signs [n, K].
     noise: what the model's kind of noise keeps of theirs, leaves [n, ...]; None: nothing.
-    directions: v_j of named features [K, d].
+    directions: v_j of named features [named, d].
     mirrors: of the rotation, None where there is none.
     """
 
@@ -207,7 +208,8 @@ def mean_views(model: FeatureModel, given: Originals, *, dtype: Any = None) -> M
     codes, strengths, keeps = given.codes.astype(dtype), model.strengths(dtype), model.keeps(dtype)
     noise = model.noise.about(given.noise, model.other, dtype)
     kept = keeps * strengths * codes
-    # E z^2 - mu^2 is keep phi^2 s^2 + (1 - keep) var: a dense sign is never 0, a sparse one mostly.
+    # E z^2 - mu^2 is keep phi^2 s^2 + (1 - keep) var + change^2: a dense sign is never 0, a sparse
+    # one mostly.
     second = keeps * strengths**2 * jnp.mean(codes**2, axis=0) + model.changes(dtype) ** 2
     second += (1 - keeps) * model.original_variances(dtype)
     spread = second - jnp.mean(kept**2, axis=0)

@@ -29,7 +29,7 @@ def collapse_figures(
     above, below = subfigures
     above.suptitle("Figure 1: test embeddings", x=0.01, ha="left", fontsize=10)
     panels(above, clusters)
-    axes = below.subplots(1, 3, width_ratios=(1, 1, 1))
+    axes = below.subplots(1, 3)
     last = int(clusters.step[-1])
     _norms(axes[0], lanes.sel(step=slice(0, last)), f"2a: $p = 3$, {lanes.sizes['seed']} starts")
     _norms(axes[1], wide, f"2b: $p = {int(wide.embed_dim[0])}$, one start")

@@ -65,8 +65,6 @@ def _chances(axis: Any, chances: xr.Dataset) -> None:
         axis.plot(d, one.often, marker=marker, **look, **parts.POINT)
         strokes[f"drawn, $nm = {nm}$"] = {"marker": marker, **look, **parts.POINT}
     axis.set(xscale="log", ylim=(-0.03, 1.03), xlabel="input dimension $d$")
-    axis.set_xticks(d[::4], [str(one) for one in d[::4]])
-    axis.minorticks_off()
     ticks = [int(one) for one in d[::2]]
     axis.set_xticks(ticks, [str(tick) for tick in ticks])
     axis.minorticks_off()

@@ -29,7 +29,7 @@ def variance_order(figures: dict[int, xr.Dataset], forms: dict[int, xr.Dataset])
         "one start, at equality": {
             **parts.POINT, "marker": ".", "color": parts.shade(parts.HUES["class"][0], 0.45),
         },
-        "predicted: minimum norm": parts.CURVE,
+        "predicted: minimum norm, distinct noise": parts.CURVE,
         "predicted: order of what early growth leaves": parts.BOUND,
     }  # fmt: skip
     parts.legend(figure, strokes=strokes, loc="outside lower center", ncols=4)

@@ -27,7 +27,7 @@ class Drawn(NamedTuple):
     x: training views [n, m, d], None where none are stored.
     member, submember: one-hot classes and subclasses of the examples [groups, n], or None.
     originals: examples whose views are fresh, or None.
-    directions: feature directions [K, d]; no rows where none are known.
+    directions: named feature directions [named, d]; no rows where none are known.
     gaps: differences of class means and of subclass means {name: [pairs, d]}.
     test: test rows, None where nobody asked for them.
     """

@@ -21,6 +21,7 @@ _RULES: dict[str, Callable[[np.ndarray], Any]] = {
     "numbers in [0, 1]": lambda value: (value >= 0) & (value <= 1),
     "numbers in [0, 1)": lambda value: (value >= 0) & (value < 1),
     "1": lambda value: value == 1,
+    "0 or 1": lambda value: (value == 0) | (value == 1),
     "whole numbers >= 1": lambda value: (value >= 1) & (value == np.round(value)),
     "whole numbers >= 2": lambda value: (value >= 2) & (value == np.round(value)),
 }
@@ -37,7 +38,7 @@ def allow(rule: str, **values: Any) -> None:
         ValueError: one line naming argument, value and what is allowed.
     """
     for name, value in values.items():
-        if value is None or isinstance(value, jax.core.Tracer):
+        if value is None or _traced(value):
             continue
         array = np.asarray(value)
         good = array.dtype.kind in "iuf" or jax.dtypes.issubdtype(array.dtype, np.floating)

@@ -71,8 +71,8 @@ def unseen(basis: Array, second: Array, direction: Array) -> Array:
         [D]; zero, to rounding, where the rows span v.
 
     Source: derived here. The loss knows W on range(M) alone: W + s z v_perp^T has the loss of W for
-    every s and z. It is claim 1 of Xue et al. (2023) where v is the subclass and W the collapsed
-    minimizer; the claim is void where v_perp is zero.
+    every s and z. It is theorem 4.3 of Xue et al. (2023) where v is the subclass and W the
+    collapsed minimizer, and void where v_perp is zero.
     """
     along = jnp.where(second > 0, basis.T @ direction, 0)
     apart = direction - basis @ along

@@ -40,6 +40,7 @@ def own_unlearning_rate(between: Number, within: Number, own: Number, n: Number)
     learned first since P is largest along G, unlearned since the limit (0, q^(-1/2)) is not.
     """
     between, within = jnp.atleast_2d(between), jnp.atleast_2d(within)
+    allow("numbers", between=between, within=within)
     allow_shapes(between=(between, "kk"), within=(within, "kk"))
     allow("numbers > 0", own=own)
     allow("whole numbers >= 1", n=n)

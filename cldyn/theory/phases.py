@@ -115,8 +115,7 @@ def peak_balance(strength: Number, mean: Number) -> Array:
     agree along v_2, so the whole ratio is that of the cosines of M w and of m with v_2: it is 1
     only where M w is along m, at the end. While w_b <= 1 the slope w_2/w_b stays between 0 and mu
     (its derivative points inwards at both), M w therefore between m and M m, which are the bounds.
-    The ratio falls by (1 + 4 eta (1 + mu^2))^2 a step before, so it is balanced within a step of
-    the peak, whatever the start.
+    While W is small the ratio falls by (1 + 4 eta (1 + mu^2))^2 a step.
     """
     allow("numbers >= 0", strength=strength)
     allow("numbers > 0", mean=mean)
@@ -137,9 +136,9 @@ def unlearning_rate(model: FeatureModel) -> Array:
     [[k^2 (phi_2^2 + mu_2^2), k mu_2 s], [k mu_2 s, s^2]], s^2 = k^2 + phi_1^2.
 
     Args:
-        model: with class_mean = 0 and no changes, for a bias and p >= 2; its noise plays no part,
-            as no noise direction beside the features couples to the subclass, and own features,
-            which have no mean, do not either.
+        model: with class_mean = 0 and class_change = 0, for a bias and p >= 2; its noise plays no
+            part, as no noise direction beside the features couples to the subclass (that on all
+            directions up to O(sigma^2/d)), and own features, which have no mean, do not either.
 
     Returns:
         4 lambda.
@@ -154,7 +153,7 @@ def unlearning_rate(model: FeatureModel) -> Array:
     """
     allow_model(model)
     allow_zero("0: the class must have no mean", class_mean=model.class_mean)
-    allow_zero("0", class_change=model.class_change, subclass_change=model.subclass_change)
+    allow_zero("0", class_change=model.class_change)
     dtype, named = jnp.result_type(float), slice(1, model.named)
     mean = jnp.append(model.means(dtype)[named], 1)
     second = jnp.outer(mean, mean) + jnp.diag(jnp.append(model.variances(dtype)[named], 0))

@@ -2,11 +2,10 @@
 
 import jax
 import jax.numpy as jnp
-from jax import Array
-from jax.scipy.special import gammaln
+from jax import Array, lax
 
 from cldyn.checks import require
-from cldyn.data import Basis, FeatureModel, Gaussian, OneHot, Perturbed
+from cldyn.data import Basis, DistinctBasis, FeatureModel, Gaussian, OneHot
 from cldyn.theory.arguments import Number, allow, allow_model, allow_zero
 
 _TIE = 1e-8
@@ -44,9 +43,10 @@ def collapsed_norm(model: FeatureModel, n: Number, m: Number) -> Array:
     """
     allow_model(model)
     allow("whole numbers >= 1", n=n, m=m)
-    kinds, allowed = (Gaussian, Basis, OneHot), "Gaussian, Basis, DistinctBasis or OneHot"
-    known = isinstance(model.noise, kinds) and not isinstance(model.noise, Perturbed)
+    known = type(model.noise) in (Gaussian, Basis, DistinctBasis, OneHot)
+    allowed = "Gaussian, Basis, DistinctBasis or OneHot"
     require(known, "noise", model.noise, allowed)
+    require(model.own_count == 0, "own_count", model.own_count, "0: own features carry it too")
     allow_zero("0", class_mean=model.class_mean, irrelevant_mean=model.irrelevant_mean)
     allow_zero("0", class_change=model.class_change, subclass_change=model.subclass_change)
     allow("1", class_keep=model.class_keep, subclass_keep=model.subclass_keep)
@@ -61,6 +61,8 @@ def collapsed_norm(model: FeatureModel, n: Number, m: Number) -> Array:
             getattr(model.noise, "noise_keep", 0.0),
         )
     )
+    if not isinstance(model.noise, Gaussian):
+        allow("0 or 1", noise_keep=keep)
     s = noise**2 * (1 + (m - 1) * keep) / (n * m)
     if isinstance(model.noise, Gaussian):
         rows = jnp.where(keep < 1, n * m, n)
@@ -196,8 +198,13 @@ def distinct_probability(rows: Number, d: Number, taken: Number = 0) -> Array:
     allow("numbers >= 0", taken=taken)
     dtype = jnp.result_type(float)
     count, room = jnp.asarray(rows, dtype), jnp.asarray(d, dtype) - taken
-    log = gammaln(room + 1) - gammaln(jnp.maximum(room - count, 0) + 1)
-    return jnp.where(count > room, 0, jnp.exp(log - count * jnp.log(jnp.asarray(d, dtype))))
+
+    def another(i: Array, product: Array) -> Array:
+        left = jnp.maximum((room - i) / jnp.asarray(d, dtype), 0)
+        return jnp.where(i < count, product * left, product)
+
+    one = jnp.ones(jnp.broadcast_shapes(count.shape, room.shape), dtype)
+    return lax.fori_loop(0, jnp.max(count).astype(int), another, one)
 
 
 def kept_share(model: FeatureModel, embed_dim: Number, *, bias: bool = True) -> Array:
@@ -208,7 +215,8 @@ def kept_share(model: FeatureModel, embed_dim: Number, *, bias: bool = True) -> 
         (dense features: phi_j^2; the leading 1 is the constant's, of the bias)
 
     Args:
-        model: without means, of named features.
+        model: without means, changes and own features; views keep its features and none of its
+            noise.
         embed_dim: p >= 1, may be traced.
         bias: whether the encoder has one.
 
@@ -227,6 +235,10 @@ def kept_share(model: FeatureModel, embed_dim: Number, *, bias: bool = True) -> 
     allow("whole numbers >= 1", embed_dim=embed_dim)
     allow_zero("0", class_mean=model.class_mean, subclass_mean=model.subclass_mean)
     allow_zero("0", irrelevant_mean=model.irrelevant_mean)
+    allow_zero("0", class_change=model.class_change, subclass_change=model.subclass_change)
+    allow("1", class_keep=model.class_keep, subclass_keep=model.subclass_keep)
+    allow("1", irrelevant_keep=model.irrelevant_keep)
+    require(model.own_count == 0, "own_count", model.own_count, "0")
     variance = model.original_variances(jnp.result_type(float))
     every = jnp.append(variance, 1.0) if bias else variance
     same = jnp.abs(every - variance[:, None]) <= _TIE * variance[:, None]

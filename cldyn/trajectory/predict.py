@@ -146,8 +146,8 @@ def predict(experiment: Experiment, steps: Sequence[float] = (np.inf,)) -> Predi
         Prediction; NaN where no closed form is known or its condition fails: growth but with
         unclipped gd or flow at a constant rate and one layer, critical rates with more layers or
         optimizers that do not commute with rotations, and the rate of unlearning where it is not
-        that of plain supervised training of a feature model with a bias, embed_dim >= 2 and no
-        class_mean.
+        that of plain supervised training of a feature model with a bias, embed_dim >= 2, no
+        class_mean and no class_change.
 
     Raises:
         ValueError: as `run`.
@@ -219,14 +219,11 @@ def _unlearning_rate(experiment: Experiment) -> Any:
     encoder, positives = training.encoder, training.positives
     plain = isinstance(positives, Supervised) and encoder.bias and encoder.embed_dim >= 2
     plain = plain and not training.weight_decay and grows_linearly(training)
-    if not plain or model is None or any(getattr(model, name) for name in _SPOILERS):
+    if not plain or model is None or model.class_mean or model.class_change:
         return float("nan")
     unlearned = model.class_strength and model.class_keep
     unlearned = unlearned and model.subclass_strength and model.subclass_mean
     return theory.unlearning_rate(model) if unlearned else float("nan")
-
-
-_SPOILERS = ("class_mean", "class_change", "subclass_change")
 
 
 def gradient_noise(experiment: Experiment, draws: int = 4096) -> tuple[float, float]:
