@@ -210,8 +210,8 @@ def _kept(study: Study, folder: Path, format: str) -> list[Row]:
 
 
 def _tell(name: str, rows: list[Row], folder: Path, statements: Sequence[str] = ()) -> None:
-    print(screen.by_statement(rows, statements), end="")
-    print(screen.told(name, rows), f"{folder / 'table.csv'} has every row.", flush=True)
+    told = screen.by_statement(name, rows, statements) if statements else screen.told(name, rows)
+    print(told, f"{folder / 'table.csv'} has every row.", flush=True)
 
 
 def main(arguments: list[str] | None = None) -> None:

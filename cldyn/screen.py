@@ -35,11 +35,14 @@ def told(name: str, rows: list[Row]) -> str:
     )
 
 
-def by_statement(rows: list[Row], statements: Sequence[str]) -> str:
-    """All rows that show statements of the paper, whatever their verdict."""
-    shown = [(name, [row for row in rows if row.shows == name]) for name in statements]
-    columns = "predicted", "measured", "tolerance", "verdict"
-    return "".join(_table(name, some, *columns) for name, some in shown)
+def by_statement(name: str, rows: list[Row], statements: Sequence[str]) -> str:
+    """All rows that show statements of the paper, whatever their verdict, and what else failed."""
+    columns, drawn = ("predicted", "measured", "tolerance", "verdict"), ""
+    for statement in statements:
+        shown = [row for row in rows if row.shows == statement]
+        drawn += _table(f"{statement}, shown by {name}", shown, *columns)
+    other = [row for row in rows if row.verdict == "fails" and row.shows not in statements]
+    return drawn + _table(f"{name}: failed", other, *columns[:3])
 
 
 def _table(title: str, rows: list[Row], *columns: str) -> str:

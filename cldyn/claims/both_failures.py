@@ -35,7 +35,7 @@ from cldyn.claims.table import (
 from cldyn.data import FeatureModel, OneHot
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training, numerics
-from cldyn.losses import Joint, Supervised, Unsupervised
+from cldyn.losses import Joint
 from cldyn.optimizers import Gd
 from cldyn.sources import Stored
 from cldyn.sweeps import Group, forecast, sweep
@@ -76,7 +76,7 @@ class Case(NamedTuple):
         return min(self.subclass_strength**2 / before, last / self.class_strength**2)
 
 
-# A small run changes CASES (to some of K = 5), SEEDS, DATA_SEEDS and ALONE.
+# A small run changes CASES (to some of K = 5), SEEDS and DATA_SEEDS.
 # Of features that agree alike gradient descent keeps what grows first. The p - 2 that are to stay
 # beside class and constant are far above the next ones here, whose place the class then takes.
 CASES = (
@@ -94,7 +94,6 @@ SHARES = (0.0, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99, 1.0)
 TRAINED_SHARES = (0.0, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 1.0)
 SEEDS = 16
 STEPS = [0, 250, 500, 1000, 2000]
-ALONE = {"subclass": Supervised(), "class": Unsupervised()}  # who fails where
 
 
 def setting(k: int) -> Experiment:
@@ -143,7 +142,7 @@ def study() -> Study:
     rows = [at_least(Subject("every (K, p)", conditions, "least"), 1.0, least)]
     for case in CASES:
         rows += _minimum_norm(case, limits[case]) + _trained(case, ends[case])
-    rows += _alone(seeds[MAIN.k][0]) + _accuracy(ends[MAIN])
+    rows += _accuracy(ends[MAIN])
     rows += _literal(known[MAIN.k].sel(data_seed=seeds[MAIN.k]), trained[MAIN.k])
     figure = plots.both_failures(
         {case.name: one.isel(step=-1) for case, one in ends.items()},
@@ -215,18 +214,6 @@ def _trained(case: Case, runs: xr.Dataset) -> list[Row]:
                 highest(twos.median("seed"))),
         found(Subject(setting, kept(2), "off 1, largest, beta < 1"), highest(twos)),
     ]  # fmt: skip
-
-
-def _alone(data_seed: int) -> list[Row]:
-    """The two losses by themselves, not as ends of the joint one."""
-    one = setting(MAIN.k).replace(**MAIN.numbers, data_seed=data_seed)
-    rows = []
-    for feature, positives in ALONE.items():
-        known = forecast(one.replace(positives=positives), [{"seed": [0]}], critical=False)
-        words = f"{MAIN.name}, minimum norm, {type(positives).__name__} alone"
-        subject = Subject(words, "|W v_1|" if feature == "class" else "|W v_2|")
-        rows.append(at_most(subject, 1e-10, highest(norm_of(known, feature))))
-    return rows
 
 
 def _accuracy(runs: xr.Dataset) -> list[Row]:

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from cldyn import plots, theory
-from cldyn.claims.settings import COLLAPSE, clusters_of, seeds
+from cldyn.claims.settings import COLLAPSE, coded, seeds
 from cldyn.claims.table import (
     Claim,
     Row,
@@ -243,7 +243,7 @@ def figure(lanes: xr.Dataset, known: xr.Dataset) -> plots.Figure:
         lanes: trajectories over seed and step, at the figure's learning rate.
         known: forecast over seed and learning rates, some of them careful.
     """
-    clusters = clusters_of(COLLAPSE, PANELS)
+    clusters = coded(sweep(COLLAPSE, [], PANELS, measure=["embeddings"]), COLLAPSE)
     prediction = known.sel(learning_rate=FIGURE_RATE).assign(
         peak_bound=known.peak_bound.max("learning_rate"),  # that of a careful rate
         decay_rate=_decay_rate(COLLAPSE),

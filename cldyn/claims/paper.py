@@ -34,11 +34,11 @@ STATEMENTS = {
 _KINDS = {"pro": "Prop.", "thm": "Thm", "the": "Thm", "fig": "Fig.", "tab": "Table"}
 
 
-def statement_of(words: str) -> str | None:
-    """The statement that words name, as "thm 4.5", "Figure 2b" or "fig-1" do; None for none."""
+def statement_of(words: str) -> str:
+    """What words name, as "thm 4.5", "Figure 2b" or "fig-1" do, in the paper or not; else ""."""
     parts = re.fullmatch(r"([a-z]+)[ ._-]*(\d+(?:\.\d+)?)[ab]?", words.strip().lower())
-    name = f"{_KINDS.get(parts[1][:3])} {parts[2]}" if parts else ""
-    return name if name in STATEMENTS else None
+    kind = _KINDS.get(parts[1][:3]) if parts else None
+    return f"{kind} {parts[2]}" if parts and kind else ""
 
 
 def that_show(claims: Sequence[Claim], statement: str) -> list[Claim]:
@@ -61,16 +61,19 @@ def chosen(claims: Sequence[Claim], words: Sequence[str]) -> tuple[list[Claim], 
     """
     names, statements, wanted = [claim.name for claim in claims], [], []
     for word in words:
-        statement = None if word in names else statement_of(word)
-        if statement is None:
+        statement = "" if word in names else statement_of(word)
+        if not statement:
             require(word in names, "claim", word, f"one of {', '.join(names)}, or a statement "
                     "of the paper, as 'thm 4.5' or 'fig 1' (cldyn list has them)")  # fmt: skip
             wanted.append(word)
             continue
+        near = [name for name in STATEMENTS if name.split()[0] == statement.split()[0]]
+        require(statement in STATEMENTS, "statement", word, f"one of {', '.join(near)}")
         found = [claim.name for claim in that_show(claims, statement)]
         if not found:
             there = [name for name in STATEMENTS if that_show(claims, name)]
-            refuse("statement", statement, f"one that is built: {', '.join(there)}")
+            told = f"{statement}: {STATEMENTS[statement]}"
+            refuse("statement", told, f"one that is built: {', '.join(there)}")
         statements.append(statement)
         wanted += found
     return [claim for claim in claims if not words or claim.name in wanted], statements

@@ -12,7 +12,6 @@ from cldyn.experiment import Experiment, Training
 from cldyn.losses import Unsupervised
 from cldyn.optimizers import Gd
 from cldyn.sources import Stored
-from cldyn.sweeps import sweep
 
 # The class-collapse setting, whose numbers are the defaults of all nouns.
 COLLAPSE = Experiment(Stored(FeatureModel()), Training(), "float64")
@@ -41,12 +40,9 @@ def distinct(one: Experiment) -> bool:
     return bool(noise.any(axis=1).all() and noise.sum(axis=0).max() == 1)
 
 
-def clusters_of(one: Experiment, steps: Sequence[int]) -> xr.Dataset:
-    """Test embeddings at some steps, with the class and subclass of every test row."""
+def coded(embeddings: xr.Dataset, one: Experiment) -> xr.Dataset:
+    """Embeddings of the test sample with the class and subclass of every row."""
     problem = one.problem
     test = sample_test(jax.random.key(problem.data_seed), problem.model, problem.test_size)
-    codes = {
-        "label": ("test", np.asarray(test.label)),
-        "subclass": ("test", np.asarray(test.subclass)),
-    }
-    return sweep(one, [], steps, measure=["embeddings"]).assign_coords(codes)
+    label, subclass = (np.asarray(code) for code in (test.label, test.subclass))
+    return embeddings.assign_coords(label=("test", label), subclass=("test", subclass))

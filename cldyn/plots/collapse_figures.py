@@ -27,19 +27,24 @@ def collapse_figures(
     figure = Figure(figsize=(11, 6.8), layout="constrained")
     subfigures: Any = figure.subfigures(2, 1, height_ratios=(1, 1.6))
     above, below = subfigures
-    above.suptitle("Figure 1: test embeddings", x=0.01, ha="left", fontsize=10)
+    told = (
+        f"Figure 1: test embeddings of a middling start, seed {int(clusters.seed)}; scales differ"
+    )
+    above.suptitle(told, x=0.01, ha="left", fontsize=10)
     panels(above, clusters)
     axes = below.subplots(1, 3)
     last = int(clusters.step[-1])
-    _norms(axes[0], lanes.sel(step=slice(0, last)), f"2a: $p = 3$, {lanes.sizes['seed']} starts")
-    _norms(axes[1], wide, f"2b: $p = {int(wide.embed_dim[0])}$, one start")
+    _norms(
+        axes[0], lanes.sel(step=slice(0, last)), f"Figure 2a: $p = 3$, {lanes.sizes['seed']} starts"
+    )
+    _norms(axes[1], wide, f"Figure 2b: $p = {int(wide.embed_dim[0])}$, one start")
     _predicted(axes[0], known)
     _ratio(axes[2], lanes.sel(step=slice(0, last)))
     for axis in axes:
-        axis.set(xlim=(0, last), xticks=clusters.step.values, xlabel="epoch")
+        axis.set(xlim=(0, last), xticks=clusters.step.values, xlabel="training step (epoch)")
     strokes = {
         "trained, median and 10-90 %": parts.LINE,
-        "predicted learning step": parts.DIAMOND,
+        "predicted step with $|W v_j| = 0.1$": parts.DIAMOND,
         "predicted limit": parts.LIMIT,
         "predicted bound of the peak": parts.BOUND,
     }
@@ -70,9 +75,13 @@ def _ratio(axis: Any, lanes: xr.Dataset) -> None:
     low, high = float(peak.min()), float(peak.max())
     axis.axvspan(low, high, color=parts.colour("subclass"), alpha=0.3, lw=0)
     axis.axhline(1, color=parts.GREY, **parts.LIMIT)
-    axis.set(yscale="log", ylim=(0.5, None), title="6: the two terms of the gradient")
+    axis.set(yscale="log", ylim=(0.5, None), title="Figure 6: the two terms of the gradient")
     axis.set_ylabel(r"$\|W P\|\,/\,\|W M W^\top W M\|$")
-    axis.annotate(
-        "all peaks of $|W v_2|$", (high, 1e3), (high + 8, 1e3), fontsize=8.5, va="center",
-        arrowprops={"arrowstyle": "-", "color": parts.colour("subclass")},
-    )  # fmt: skip
+    close: Any = axis.inset_axes((0.45, 0.35, 0.53, 0.5))  # where the ratio is about 1
+    parts.band(close, lanes.gradient_balance, "step", "loss")
+    close.axvspan(low, high, color=parts.colour("subclass"), alpha=0.3, lw=0)
+    close.axhline(1, color=parts.GREY, **parts.LIMIT)
+    last = float(lanes.step[-1])
+    close.set(xlim=(0.28 * last, last), ylim=(0.98, 1.25))
+    close.set_title("all peaks of $|W v_2|$ shaded", fontsize=8)
+    close.tick_params(labelsize=7.5)
