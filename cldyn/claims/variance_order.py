@@ -48,8 +48,8 @@ class Case(NamedTuple):
 CASES = {
     "a tie with an irrelevant feature": Case(0.8, 1.2, (0.64, 2.0)),
     "hard class": Case(0.8, 1.2, (1.5, 2.0)),
-    "an irrelevant feature 1e-4 above": Case(0.8, 1.2, (0.64 * (1 + 1e-4), 2.0)),
-    "an irrelevant feature 1e-4 below": Case(0.8, 1.2, (0.64 * (1 - 1e-4), 2.0)),
+    "an irrelevant feature 0.1 % above": Case(0.8, 1.2, (0.64 * 1.001, 2.0)),
+    "an irrelevant feature 0.1 % below": Case(0.8, 1.2, (0.64 * 0.999, 2.0)),
     "middling class": Case(1.1, 1.3, (0.5, 2.0)),
     "easy class": Case(2.0, 1.2, (0.5, 0.7)),
     "a tie with the constant": Case(1.0, 1.3, (0.5, 2.0)),
