@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg  # noqa: F401  its BLAS is what JAX calls, and is limited only once it is loaded
 from jax import Array, lax
 from rich.console import Console
 from rich.progress import Progress
