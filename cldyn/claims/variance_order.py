@@ -43,8 +43,8 @@ class Case(NamedTuple):
     variances: tuple[float, float]
 
 
-# A small run changes CASES (the first ties, the second does not keep the class), DATA_SEEDS, SEEDS,
-# RATIOS (1 is told of), FIGURE and FIGURES.
+# A small run changes CASES (the first ties, the second loses the class, one keeps it), DATA_SEEDS,
+# SEEDS, RATIOS (1 is told of), FIGURE and FIGURES.
 CASES = {
     "a tie with an irrelevant feature": Case(0.8, 1.2, (0.64, 2.0)),
     "hard class": Case(0.8, 1.2, (1.5, 2.0)),
