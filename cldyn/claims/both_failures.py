@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from cldyn import plots, theory
-from cldyn.claims.settings import distinct
+from cldyn.claims.settings import START, distinct, full_norms
 from cldyn.claims.table import (
     Claim,
     Row,
@@ -33,7 +33,6 @@ from cldyn.claims.table import (
     within,
 )
 from cldyn.data import FeatureModel, OneHot
-from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training, numerics
 from cldyn.losses import Joint
 from cldyn.optimizers import Gd
@@ -105,8 +104,7 @@ def setting(k: int) -> Experiment:
         irrelevant_strength=(1.0,) * (k - 2),
         noise=OneHot(),
     )
-    encoder = Linear(init_scale=1e-3, init_scale_unit="root_d")
-    training = Training(encoder, positives=Joint(), optimizer=Gd(0.05))
+    training = Training(START, positives=Joint(), optimizer=Gd(0.05))
     return Experiment(Stored(model, n=8 * (k - 2)), training, "float64")
 
 
@@ -119,12 +117,9 @@ def closed_forms(case: Case, shares: np.ndarray) -> xr.DataArray:
     1 - beta and comes by size. For beta = 0 size alone decides. Source: derived here.
     """
     problem = setting(case.k).replace(**case.numbers).problem
-    phi = np.array([case.class_strength, case.subclass_strength])
-    sample = problem.model.noise.noise_length, 0.0, problem.n, problem.m
     with numerics("float64"):
-        full = np.asarray(theory.augmentation_norm(phi, *sample)) / phi
         largest = np.asarray(theory.kept_share(problem.model, case.p))[:2]
-    norms = full * np.sqrt(np.stack([np.ones_like(shares), 1 - shares], axis=1))
+    norms = full_norms(problem) * np.sqrt(np.stack([np.ones_like(shares), 1 - shares], axis=1))
     norms = np.where(shares[:, None] == 0, largest * norms, norms)
     coords = {"beta": shares, "feature": ["class", "subclass"]}
     return xr.DataArray(norms, coords, ("beta", "feature"))
@@ -163,7 +158,7 @@ def measured(k: int) -> tuple[xr.Dataset, xr.Dataset, list[int]]:
     data: Group = {name: [case.numbers[name] for case in cases] for name in cases[0].numbers}
     axes: list[Group] = [data, {"data_seed": range(DATA_SEEDS)}, {"beta": SHARES}]
     known = forecast(base, axes, critical=False)
-    seeds = [seed for seed in range(DATA_SEEDS) if distinct(base.replace(data_seed=seed))]
+    seeds = [seed for seed in range(DATA_SEEDS) if distinct(base.replace(data_seed=seed).problem)]
     probes = ("class_accuracy", "subclass_accuracy") if k == MAIN.k else ()
     first = base.replace(data_seed=seeds[0])
     axes = [data, {"beta": TRAINED_SHARES}, {"seed": range(SEEDS)}]

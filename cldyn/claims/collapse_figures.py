@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from cldyn import plots, theory
-from cldyn.claims.settings import coded
+from cldyn.claims.settings import START, coded
 from cldyn.claims.table import (
     Claim,
     Row,
@@ -21,7 +21,6 @@ from cldyn.claims.table import (
     within,
 )
 from cldyn.data import FeatureModel, OneHot
-from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training
 from cldyn.optimizers import Gd
 from cldyn.sources import Stored
@@ -33,7 +32,7 @@ from cldyn.sweeps import forecast, sweep
 MODEL = FeatureModel(d=2000, irrelevant="sparse", irrelevant_strength=(1.0, 1.0), noise=OneHot(2.0))
 SETTING = Experiment(
     Stored(MODEL, n=1000, m=5),
-    Training(Linear(3, 1e-3, init_scale_unit="root_d"), optimizer=Gd(0.05)),
+    Training(START, optimizer=Gd(0.05)),
     "float64",
 )
 SEEDS = 16

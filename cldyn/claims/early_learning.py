@@ -6,6 +6,7 @@ import numpy as np
 import xarray as xr
 
 from cldyn import plots
+from cldyn.claims.settings import START
 from cldyn.claims.table import (
     Claim,
     Row,
@@ -21,7 +22,6 @@ from cldyn.claims.table import (
     spread,
 )
 from cldyn.data import FeatureModel, OneHot
-from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training
 from cldyn.optimizers import Gd
 from cldyn.phases import phases
@@ -33,7 +33,7 @@ from cldyn.sweeps import Group, sweep
 MODEL = FeatureModel(irrelevant="sparse", irrelevant_strength=(1.0, 1.0), noise=OneHot(0.3))
 SETTING = Experiment(
     Stored(MODEL, n=64, m=2),
-    Training(Linear(3, 1e-3, init_scale_unit="root_d"), optimizer=Gd(0.05)),
+    Training(START, optimizer=Gd(0.05)),
     "float32",
 )
 DIMENSIONS = (200, 2000, 20_000)

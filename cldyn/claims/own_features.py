@@ -4,12 +4,11 @@ width; gradient descent learns the class first and unlearns it.
 
 from typing import Any
 
-import jax
 import numpy as np
 import xarray as xr
 
 from cldyn import plots, theory
-from cldyn.claims.settings import seeds
+from cldyn.claims.settings import drawn, seeds
 from cldyn.claims.table import (
     Claim,
     Row,
@@ -25,7 +24,7 @@ from cldyn.claims.table import (
     showing,
     spread,
 )
-from cldyn.data import FeatureModel, Perturbed, sample
+from cldyn.data import FeatureModel, Perturbed
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training, numerics
 from cldyn.losses import Unsupervised
@@ -75,15 +74,14 @@ TRAINED_RANKS, TRAINED_STEPS = (0, 64, 400), [0, 10_000]
 def study() -> Study:
     """Run every setting of the claim."""
     zeros, over_rank = _zeros()
-    unlearned_rows, lanes = _unlearned()
+    unlearned_rows, lanes, known = _unlearned()
     cure, trained = diagram()
     rows = showing("Thm 5.4", [*zeros, *_broken()]) + unlearned_rows + _depth(cure)
-    known = _predicted(SETTING).median("seed")
-    first = lanes.isel({"irrelevant_strength": 0})
+    first = lanes.isel(irrelevant_strength=0)
     return Study(
         rows,
         {"": lanes, "minimum-norm": over_rank, "depth": trained},
-        plots.own_features(first, known, cure, trained.isel(step=-1)),
+        plots.own_features(first, known[0].median("seed"), cure, trained.isel(step=-1)),
     )
 
 
@@ -133,7 +131,7 @@ def _broken() -> list[Row]:
         bare.sel(embed_dim=slice(carried + 1, None)),
     )
     two = "own features shared by two examples"
-    farthest = float(still.values.ravel()[np.abs(still - closed).argmax()])
+    farthest = float(still.values.ravel()[np.abs(still - closed).values.argmax()])
     return [
         close(Subject("no change of the class", what, "farthest"), closed, farthest, 1e-8),
         at_most(
@@ -144,15 +142,12 @@ def _broken() -> list[Row]:
     ]
 
 
-def _parts(experiment: Experiment) -> tuple[np.ndarray, np.ndarray]:
+def _parts(problem: Stored) -> tuple[np.ndarray, np.ndarray]:
     """Second moment between examples, and covariance within, of the features that views change."""
-    problem = experiment.problem
     model = problem.model
     changed = [j for j, change in enumerate((model.class_change, model.subclass_change)) if change]
-    with numerics("float64"):
-        key = jax.random.key(problem.data_seed)
-        drawn = sample(key, model, problem.n, problem.m, balanced=problem.balanced)
-        z = np.asarray(drawn.x @ drawn.directions.T)[..., changed]
+    views = drawn(problem)
+    z = (np.asarray(views.x) @ np.asarray(views.directions).T)[..., changed]
     means = z.mean(axis=1)
     apart = (z - means[:, None]).reshape(-1, len(changed))
     return means.T @ means / len(means), apart.T @ apart / len(apart)
@@ -164,7 +159,7 @@ def _predicted(experiment: Experiment) -> xr.Dataset:
     own = model.irrelevant_strength[0] ** 2 + model.noise.noise_length**2
     rate, peaks, decays = experiment.training.optimizer.learning_rate, [], []
     for seed in range(SEEDS):
-        between, within = _parts(experiment.replace(data_seed=seed))
+        between, within = _parts(experiment.replace(data_seed=seed).problem)
         with numerics("float64"):
             peaks.append(float(theory.own_peak(between[0, 0], within[0, 0], own, n)))
             decays.append(float(theory.own_unlearning_rate(between, within, own, n)))
@@ -172,19 +167,18 @@ def _predicted(experiment: Experiment) -> xr.Dataset:
     return xr.Dataset({"peak": ("seed", peaks), "decay_rate": ("seed", decay)})
 
 
-def _unlearned() -> tuple[list[Row], xr.Dataset]:
+def _unlearned() -> tuple[list[Row], xr.Dataset, list[xr.Dataset]]:
     """Gradient descent learns the class first, then unlearns it at the rate of the law."""
     lanes = sweep(SETTING, [OWN, seeds(SEEDS)], STEPS, measure=("feature_norms",))
-    rows = []
-    for i, values in enumerate(zip(*OWN.values(), strict=True)):
-        known = _predicted(SETTING.replace(**{
-            name: (value,) if name == "irrelevant_strength" else value
-            for name, value in zip(OWN, values, strict=True)
-        }))  # fmt: skip
+    rows, predicted = [], []
+    for i, (own, *changes) in enumerate(zip(*OWN.values(), strict=True)):
+        given = dict(zip([*OWN][1:], changes, strict=True))
+        known = _predicted(SETTING.replace(irrelevant_strength=(own,), **given))
+        predicted.append(known)
         curves = lanes.feature_norms.sel(feature="class").isel(irrelevant_strength=i)
         curves = curves.transpose("seed", "step")
         timed = phases(lanes.step, curves, fit_high=WINDOW[0], fit_low=WINDOW[1])
-        setting = "n = p = {}, own feature {:g}, changes {:g}, {:g}".format(N, *values)
+        setting = "n = p = {}, own feature {:g}, changes {:g}, {:g}".format(N, own, *changes)
         ratio = timed.decay_rate / known.decay_rate.values
         share = timed.peak / known.peak.values
         peak, decay = "peak of |W v_1| over its bound", "decay rate of |W v_1| / predicted"
@@ -199,7 +193,7 @@ def _unlearned() -> tuple[list[Row], xr.Dataset]:
             ),
             found(Subject(setting, decay, "median, 10-90 %"), spread(ratio)),
         ]
-    return rows, lanes
+    return rows, lanes, predicted
 
 
 def diagram() -> tuple[xr.DataArray, xr.Dataset]:

@@ -6,15 +6,19 @@ import jax
 import numpy as np
 import xarray as xr
 
-from cldyn.data import FeatureModel, sample, sample_test
+from cldyn import theory
+from cldyn.data import FeatureModel, Views, sample, sample_test
 from cldyn.encoders import Linear
-from cldyn.experiment import Experiment, Training
+from cldyn.experiment import Experiment, Training, numerics
 from cldyn.losses import Unsupervised
 from cldyn.optimizers import Gd
 from cldyn.sources import Stored
 
 # The class-collapse setting, whose numbers are the defaults of all nouns.
 COLLAPSE = Experiment(Stored(FeatureModel()), Training(), "float64")
+
+# The paper's start, sigma_0 = .001.
+START = Linear(init_scale=1e-3, init_scale_unit="root_d")
 
 # Suppression by width: four easy irrelevant features beside a hard class. n = 64 with six features:
 # balanced codes are the full factorial.
@@ -31,13 +35,27 @@ def seeds(count: int) -> dict[str, Sequence[int]]:
     return {"seed": range(count), "data_seed": range(count)}
 
 
-def distinct(one: Experiment) -> bool:
+def drawn(problem: Stored) -> Views:
+    """The sample of a problem, in float64."""
+    key, model = jax.random.key(problem.data_seed), problem.model
+    with numerics("float64"):
+        return sample(key, model, problem.n, problem.m, balanced=problem.balanced)
+
+
+def distinct(problem: Stored) -> bool:
     """Whether every row has a noise direction of its own, none of them a feature's."""
-    problem = one.problem
-    model, key = problem.model, jax.random.key(problem.data_seed)
-    drawn = sample(key, model, problem.n, problem.m, balanced=problem.balanced)
-    noise = np.asarray(drawn.x).reshape(-1, model.d)[:, model.features :] != 0
+    model = problem.model
+    noise = np.asarray(drawn(problem).x).reshape(-1, model.d)[:, model.features :] != 0
     return bool(noise.any(axis=1).all() and noise.sum(axis=0).max() == 1)
+
+
+def full_norms(problem: Stored) -> np.ndarray:
+    """|W v_1|, |W v_2| of minimizers that keep both, where fresh noise is `distinct` [2]."""
+    model = problem.model
+    phi = np.array([model.class_strength, model.subclass_strength])
+    given = model.noise.noise_length, 0.0, problem.n, problem.m
+    with numerics("float64"):
+        return np.asarray(theory.augmentation_norm(phi, *given)) / phi
 
 
 def coded(embeddings: xr.Dataset, one: Experiment) -> xr.Dataset:

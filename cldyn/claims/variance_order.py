@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from cldyn import nouns, plots, theory, trajectory
-from cldyn.claims.settings import distinct
+from cldyn import plots, theory
+from cldyn.claims.settings import START, distinct, drawn, full_norms
 from cldyn.claims.table import (
     Claim,
     Row,
@@ -27,7 +27,6 @@ from cldyn.claims.table import (
     showing,
 )
 from cldyn.data import FeatureModel, OneHot
-from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training, numerics
 from cldyn.losses import Unsupervised
 from cldyn.optimizers import Gd
@@ -82,9 +81,7 @@ FIGURE = Experiment(
         ),
         n=384,  # a multiple of 8 (K - 2) for both
     ),
-    Training(
-        Linear(3, 1e-3, init_scale_unit="root_d"), positives=Unsupervised(), optimizer=Gd(0.02)
-    ),
+    Training(START, positives=Unsupervised(), optimizer=Gd(0.02)),
     "float32",
 )
 SEEDS = 10
@@ -95,7 +92,7 @@ def study() -> Study:
     """Run every setting of the claim."""
     axes: list[Group] = [_group(CASES), {"embed_dim": WIDTHS}, {"data_seed": range(DATA_SEEDS)}]
     known = forecast(SAMPLE, axes, critical=False)
-    apart = [distinct(SAMPLE.replace(data_seed=seed)) for seed in range(DATA_SEEDS)]
+    apart = [distinct(SAMPLE.replace(data_seed=seed).problem) for seed in range(DATA_SEEDS)]
     first = apart.index(True)
     rows = _cases(SAMPLE.replace(data_seed=first), known.sel(data_seed=first))
     rows = showing("Thm 5.1", rows) + _colliding(known.isel(data_seed=~np.array(apart)))
@@ -123,14 +120,6 @@ def _share(one: Experiment, p: int) -> float:
         return float(theory.kept_share(one.problem.model, p)[0])
 
 
-def _full(one: Experiment) -> float:
-    """|W v_1| of a minimizer that keeps the class."""
-    problem, phi = one.problem, one.problem.model.class_strength
-    given = problem.model.noise.noise_length, 0.0, problem.n, problem.m
-    with numerics("float64"):
-        return float(theory.augmentation_norm(phi, *given)) / phi
-
-
 class Explicit(NamedTuple):
     """The least encoder of some functions on the rows: its loss, |W|^2, and |W v_1|."""
 
@@ -139,16 +128,15 @@ class Explicit(NamedTuple):
     norm: float
 
 
-def minimizers(one: Experiment, widths: Sequence[int]) -> dict[int, tuple[Explicit, Explicit]]:
+def minimizers(problem: Stored, widths: Sequence[int]) -> dict[int, tuple[Explicit, Explicit]]:
     """Minimizers of some widths p that keep the class, and that do not.
 
     Any p functions that are constant over views and orthonormal make one, W = H^T X^{+T}. Here they
     are the class or not, and else features and constant in the order of their variances.
     """
-    problem = nouns.cast(one.problem, one.precision)
     model, n, m = problem.model, problem.n, problem.m
-    with numerics(one.precision):
-        x = np.asarray(trajectory.draw(problem, one.training, trajectory.plan_of(one, ())).x)
+    x = np.asarray(drawn(problem).x)
+    with numerics("float64"):
         variances, strengths = np.asarray(model.original_variances()), np.asarray(model.strengths())
     codes = x.mean(axis=1)[:, : model.features] / strengths  # no noise lies on the features
     codes[:, 2:] *= np.sqrt(model.features - 2)
@@ -172,8 +160,8 @@ def _cases(sample: Experiment, known: xr.Dataset) -> list[Row]:
     kept, lost, losses, norms, wrong, equal, ties = [], [], [], [], [], [], {}
     for i, name in enumerate(CASES):
         case = sample.replace(**{field: values[i] for field, values in _group(CASES).items()})
-        full = _full(case)
-        for p, (with_class, without) in minimizers(case, WIDTHS).items():
+        full = float(full_norms(case.problem)[0])
+        for p, (with_class, without) in minimizers(case.problem, WIDTHS).items():
             limit, share = known.sel(embed_dim=p).isel(class_strength=i), _share(case, p)
             norm, longer = float(limit.feature_norms[0]), with_class.square / without.square - 1
             losses += [abs(one.loss - float(limit.loss)) for one in (with_class, without)]
@@ -243,11 +231,11 @@ def forms_of(k: int) -> xr.Dataset:
         last = PHI * jnp.sqrt(ratio * (k - 2))
         return theory.kept_share(replace(model, irrelevant_strength=(*others, last)), k)[0]
 
-    least = np.asarray(jax.vmap(share)(jnp.asarray(ratios))) * _full(base)
+    least = np.asarray(jax.vmap(share)(jnp.asarray(ratios))) * full_norms(base.problem)[0]
     # What fills the embedding last, of all but the class.
     last = np.minimum(1.0, PHI**2 * ratios)
     start = FIGURE.training.encoder.init_scale * np.sqrt(k / base.problem.model.d)
-    left = np.asarray(theory.left_behind(start, PHI, np.sqrt(last))) * _full(base)
+    left = np.asarray(theory.left_behind(start, PHI, np.sqrt(last))) * full_norms(base.problem)[0]
     return xr.Dataset({"least": ("ratio", least), "left": ("ratio", left)}, {"ratio": ratios})
 
 

@@ -77,13 +77,22 @@ def population_norms(
     count = jnp.append(jnp.ones(model.features), model.d - model.features)
     if bias:
         agreement, variance, count = (jnp.append(x, 1.0) for x in (agreement, variance, count))
+    left = shares(agreement, variance, count, embed_dim)
+    norm = left * agreement / jnp.where(variance > 0, variance, 1)
+    return jnp.sqrt(jnp.where(variance > 0, norm, 0))[: model.features]
+
+
+def shares(agreement: Array, variance: Array, count: Array, embed_dim: Number) -> Array:
+    """What share of every kind of direction the minimum norm keeps [k].
+
+    Those of largest agreement come first, of equal agreement those of largest variance; what ties
+    in both shares what is left. count: of directions of a kind [k].
+    """
     same = jnp.abs(agreement[:, None] - agreement) <= _TIE
     alike = same & (jnp.abs(variance[:, None] - variance) <= _TIE * variance)
     before = (agreement > agreement[:, None]) & ~same
     before |= same & (variance > variance[:, None]) & ~alike
-    left = jnp.clip((embed_dim - before @ count) / (alike @ count), 0, 1)
-    norm = left * agreement / jnp.where(variance > 0, variance, 1)
-    return jnp.sqrt(jnp.where(variance > 0, norm, 0))[: model.features]
+    return jnp.clip((embed_dim - before @ count) / (alike @ count), 0, 1)
 
 
 def joint_threshold(model: FeatureModel, embed_dim: int, *, bias: bool = True) -> Array:

@@ -7,8 +7,7 @@ from jax import Array, lax
 from cldyn.checks import require
 from cldyn.data import Basis, DistinctBasis, FeatureModel, Gaussian, OneHot
 from cldyn.theory.arguments import Number, allow, allow_model, allow_zero
-
-_TIE = 1e-8
+from cldyn.theory.limits import shares
 
 
 def collapsed_norm(model: FeatureModel, n: Number, m: Number) -> Array:
@@ -241,6 +240,5 @@ def kept_share(model: FeatureModel, embed_dim: Number, *, bias: bool = True) -> 
     require(model.own_count == 0, "own_count", model.own_count, "0")
     variance = model.original_variances(jnp.result_type(float))
     every = jnp.append(variance, 1.0) if bias else variance
-    same = jnp.abs(every - variance[:, None]) <= _TIE * variance[:, None]
-    above = jnp.sum((every > variance[:, None]) & ~same, axis=1)
-    return jnp.clip((embed_dim - above) / jnp.sum(same, axis=1), 0, 1)
+    one = jnp.ones_like(every)
+    return shares(one, every, one, embed_dim)[: model.features]

@@ -250,7 +250,7 @@ def gradient_noise(experiment: Experiment, draws: int = 4096) -> tuple[float, fl
     check(experiment)
     batch = experiment.training.batch
     require(batch.draws, "batch", batch, "one that draws: Iid, Subset or Epochs")
-    require(is_size(draws) and draws >= 2, "draws", draws, "a whole number >= 2")
+    require(is_size(draws, 2), "draws", draws, "a whole number >= 2")
     allowed = "a linear encoder and the spectral loss"
     require(by_moments(experiment.training), "encoder", experiment.training.encoder, allowed)
     with numerics(experiment.precision):
