@@ -170,6 +170,32 @@ def test_own_unlearning_rate_is_the_least_curvature_of_the_loss_at_the_minimum_n
         assert rate == pytest.approx(4 * np.linalg.eigvalsh(plane)[0], rel=1e-6)
 
 
+def plane_flow(mean, variance, step=2e-3):
+    """The row w = (w_2, w_b) until w_2 peaks: gradient flow from a small start along its mean."""
+    m = np.array([mean, 1.0])
+    second, w = np.outer(m, m) + np.diag([variance, 0.0]), 1e-3 * m
+    while True:
+        grows, stops = (w @ m) * m, (w @ second @ w) * (second @ w)
+        if grows[0] <= stops[0]:
+            return w[0], np.linalg.norm(grows) / np.linalg.norm(stops)
+        w = w + 4 * step * (grows - stops)
+
+
+@pytest.mark.parametrize(("mean", "strength"), [(1.0, 1.0), (2.0, 1.0), (0.5, 1.0), (1.0, 0.4)])
+def test_peaks_in_the_plane_of_a_mean_stay_within_their_bounds(mean, strength):
+    m = np.array([mean, 1.0])
+    second = np.outer(m, m) + np.diag([strength**2, 0.0])
+    peak, balance = plane_flow(mean, strength**2)
+    bound = float(theory.peak_balance(strength, mean))
+    image = second @ m
+    assert bound == pytest.approx(image[0] / np.linalg.norm(image) * np.linalg.norm(m) / mean)
+    assert 1 <= balance <= bound and balance > 1 + 0.8 * (bound - 1)
+    # The same plane where the class has the part of the subclass, own features of the constant.
+    highest = float(theory.own_peak(mean**2, strength**2, 8.0, 8))
+    assert highest == pytest.approx(m @ m / (m @ second @ m) * mean)
+    assert 0.6 * highest <= peak <= highest
+
+
 def test_augmentation_accuracy_of_reference():
     keeps = jnp.array([1.0, 0.9, 0.5, 0.0])
     found = theory.augmentation_accuracy(1.0, 32.0, keeps, 64, 8, 4000)
