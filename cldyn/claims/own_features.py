@@ -131,7 +131,8 @@ def _broken() -> list[Row]:
         bare.sel(embed_dim=slice(carried + 1, None)),
     )
     two = "own features shared by two examples"
-    farthest = float(still.values.ravel()[np.abs(still - closed).values.argmax()])
+    unchanged = still.values.ravel()
+    farthest = float(unchanged[np.abs(unchanged - closed).argmax()])
     return [
         close(Subject("no change of the class", what, "farthest"), closed, farthest, 1e-8),
         at_most(
