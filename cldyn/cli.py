@@ -198,7 +198,9 @@ def _begin(shares: Any) -> None:
 
 
 def _study(claim: Claim, folder: Path, format: str) -> list[Row]:
-    return _kept(claim.study(), folder, format)
+    rows = _kept(claim.study(), folder, format)
+    jax.clear_caches()  # the next claim has programs of its own
+    return rows
 
 
 def _kept(study: Study, folder: Path, format: str) -> list[Row]:

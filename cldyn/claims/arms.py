@@ -1,78 +1,16 @@
 """Arms of a claim: its setting by other batches and optimizers, compared at equal flow time."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from cldyn.batches import Epochs, Iid
-from cldyn.claims import joint_loss
-from cldyn.claims.settings import COLLAPSE, WIDTH, WIDTH_MODEL
+from cldyn.claims.table import Row, Subject, found, spread
 from cldyn.experiment import Experiment
-from cldyn.optimizers import Adam, Lion, Momentum, Nesterov, RmsProp, duration
-from cldyn.sources import Population, Stored
+from cldyn.optimizers import duration
 from cldyn.sweeps import Group, sweep
-
-
-def collapse_arms() -> dict[str, Experiment]:
-    """SGD beside gradient descent in the collapse setting."""
-    base = COLLAPSE.replace(precision="float32")
-    # Fresh noise in all 1000 dimensions would take most of these arms' time.
-    fresh = Population(replace(base.problem.model, d=200), base.problem.m)
-    problems = {"stored": base.problem, "online (d = 200)": fresh}
-    sgd = sgd_arms(base, (8, 32), (0.05, 0.0125), problems)
-    return {"gradient descent, rate 0.05": base, **sgd}
-
-
-def optimizer_arms() -> dict[str, Experiment]:
-    """Other optimizers there; Adam on batches too, and where features lie across coordinates."""
-    base = COLLAPSE.replace(precision="float32")
-    adam = base.replace(optimizer=Adam(0.01))
-    return {
-        "momentum 0.9, rate 0.005": base.replace(optimizer=Momentum(0.005, momentum=0.9)),
-        "Nesterov 0.9, rate 0.005": base.replace(optimizer=Nesterov(0.005, momentum=0.9)),
-        "Adam, rate 0.01": adam,
-        "Adam, rate 0.0025": adam.replace(learning_rate=0.0025),
-        "Adam, rate 0.01, b = 32": adam.replace(batch=Epochs(32)),
-        "Adam, rate 0.01, rotated features": adam.replace(rotated=True),
-        "RMSprop, rate 0.01": base.replace(optimizer=RmsProp(0.01)),
-        "Lion, rate 0.0025": base.replace(optimizer=Lion(0.0025)),
-    }
-
-
-def width_arms() -> dict[str, Experiment]:
-    """SGD and other optimizers where the class is crowded out, p = 4, and where it is not."""
-    base = WIDTH.replace(precision="float32", embed_dim=4, learning_rate=0.01)
-    wide, adam = base.replace(embed_dim=6), Adam(0.01)
-    fresh = base.replace(problem=Population(replace(WIDTH_MODEL, d=200), base.problem.m))
-    return {
-        "gradient descent, rate 0.01": base,
-        **sgd_arms(base, (8, 32), (0.01, 0.0025), {"stored": base.problem}),
-        **sgd_arms(base, (8,), (0.0025,), {"online (d = 200)": fresh.problem}),
-        "momentum 0.9, rate 0.001": base.replace(optimizer=Momentum(0.001, momentum=0.9)),
-        "Adam, rate 0.01": base.replace(optimizer=adam),
-        "p = 6, gradient descent, rate 0.01": wide,
-        "p = 6, SGD, stored, b = 32, rate 0.01": wide.replace(batch=Epochs(32)),
-        "p = 6, Adam, rate 0.01": wide.replace(optimizer=adam),
-    }
-
-
-def joint_arms() -> dict[str, Experiment]:
-    """SGD and other optimizers on the population with both failures and on samples of it."""
-    population = joint_loss.SETTING.replace(precision="float32", beta=0.5, m=4)
-    stored = population.replace(problem=Stored(population.problem.model, m=4))
-    problems = {"stored": stored.problem, "online": population.problem}
-    adam, heavy = Adam(0.01), Momentum(0.002, momentum=0.9)
-    return {
-        "population, gradient descent, rate 0.02": population,
-        "stored, gradient descent, rate 0.02": stored,
-        **sgd_arms(stored, (8, 32), (0.02, 0.005), problems),
-        "population, momentum 0.9, rate 0.002": population.replace(optimizer=heavy),
-        "population, Adam, rate 0.01": population.replace(optimizer=adam),
-        "stored, Adam, rate 0.01": stored.replace(optimizer=adam),
-    }
 
 
 def sgd_arms(
@@ -119,3 +57,24 @@ def train_arms(
     told = {"long_name": "flow time", "units": "learning rate x steps"}
     named = xr.concat(parts, names, combine_attrs="drop_conflicts")
     return named.assign_coords(time=("time", times, told))
+
+
+def found_arms(
+    arms: xr.Dataset, quantity: str, tell: Callable[[xr.Dataset], str | Mapping[str, object]]
+) -> list[Row]:
+    """A row for every arm, with what is told of its end: median (10 .. 90 % of the seeds)."""
+    statistic = f"flow time {float(arms.time[-1]):g}, 10-90 %"
+    return [
+        found(Subject(name, quantity, statistic), tell(arms.sel(arm=name)))
+        for name in arms.arm.values.tolist()
+    ]
+
+
+def ends(arm: xr.Dataset) -> dict[str, str]:
+    """The last |W v_j| of the trajectories that stayed finite."""
+    finite = arm.finite.values.astype(bool)
+    if not finite.any():
+        return {"diverged": "all"}
+    last = arm.feature_norms.isel(time=-1, seed=finite)
+    told = {name: spread(last.sel(feature=name)) for name in last.feature.values.tolist()}
+    return told if finite.all() else told | {"diverged": f"{(~finite).sum()} of {finite.size}"}

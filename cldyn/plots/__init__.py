@@ -2,10 +2,12 @@
 
 from matplotlib.figure import Figure
 
+from cldyn.plots.arms import arms
 from cldyn.plots.both_failures import both_failures
 from cldyn.plots.class_collapse import class_collapse
 from cldyn.plots.collapse_figures import collapse_figures
 from cldyn.plots.early_learning import early_learning
+from cldyn.plots.hovering import hovering
 from cldyn.plots.joint_loss import joint_loss
 from cldyn.plots.minimizers import minimizers
 from cldyn.plots.noise_directions import noise_directions
@@ -14,7 +16,6 @@ from cldyn.plots.own_features import own_features
 from cldyn.plots.parts import save
 from cldyn.plots.projection_head import projection_head
 from cldyn.plots.step_size import step_size
-from cldyn.plots.stochastic_gradients import arms
 from cldyn.plots.suppression_augmentation import suppression_augmentation
 from cldyn.plots.suppression_width import suppression_width
 from cldyn.plots.variance_order import variance_order
@@ -26,6 +27,7 @@ __all__ = [
     "class_collapse",
     "collapse_figures",
     "early_learning",
+    "hovering",
     "joint_loss",
     "minimizers",
     "noise_directions",
