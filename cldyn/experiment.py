@@ -10,7 +10,7 @@ import jax
 from cldyn import nouns
 from cldyn.batches import BATCHES, Full
 from cldyn.checks import require
-from cldyn.data import NOISES, DistinctBasis
+from cldyn.data import NOISES, DistinctBasis, FeatureModel
 from cldyn.encoders import ENCODERS, DeepLinear, Linear, is_linear
 from cldyn.fields import choice, number, part, whole
 from cldyn.losses import LOSSES, POSITIVES, Spectral, Supervised
@@ -174,5 +174,16 @@ def by_moments(training: Training) -> bool:
 
 
 def describe(experiment: Experiment) -> str:
-    """The experiment as one line of JSON; arrays by shape."""
+    """The experiment as one line of JSON; arrays by shape and digest."""
     return json.dumps(nouns.described(experiment))
+
+
+def rebuild(described: str) -> Experiment:
+    """The experiment that `describe` told in one line of JSON.
+
+    Raises:
+        ValueError: it holds nouns, functions or arrays of one's own.
+    """
+    named = {kind.__name__: kind for known in NAMES.values() for kind in known.values()}
+    named |= {kind.__name__: kind for kind in (FeatureModel, Training, Experiment)}
+    return nouns.rebuilt(json.loads(described), named)

@@ -187,26 +187,50 @@ def frame(x: Array, member: Array, bias: bool = True) -> Frame:
         Frame. Directions with zero singular value stay, with zero second moment.
 
     Source: derived here. Gradient descent maps W0 V to W V and leaves W0 (I - V V^T) alone, so
-    min(N, D) coordinates are enough.
+    min(N, D) coordinates are enough. Rows in float32 go by their Gram matrix
+    where JAX has float64.
     """
     x = append_one(jnp.asarray(x), bias)
     n, m, wide = x.shape
     rows = x.reshape(n * m, wide)
-    if n * m <= wide:
-        outer, triangle = jnp.linalg.qr(rows.T)
-        left, values, right = jnp.linalg.svd(triangle.T)
-        basis = outer @ right.T
-    else:
-        outer, triangle = jnp.linalg.qr(rows)
-        left, values, right = jnp.linalg.svd(triangle)
-        left, basis = outer @ left, right.T
+    eps = jnp.finfo(rows.dtype).eps
+    double = jax.dtypes.canonicalize_dtype("float64")
+    decompose = _by_factors if rows.dtype == double else _by_gram
+    left, values, basis = decompose(rows)
     dtype = values.dtype
-    least = jnp.maximum(1e-10, values.size * jnp.finfo(dtype).eps).astype(dtype) * values[0]
+    least = jnp.maximum(1e-10, values.size * eps).astype(dtype) * values[0]
     scale = jnp.where(values > least, values, 0) / jnp.sqrt(jnp.asarray(n * m, dtype))
     averages = _row_weights(member.astype(dtype), m) * jnp.sqrt(jnp.asarray(n * m, dtype))
     class_factor = averages @ left * scale
     view_factor = left.reshape(n, m, -1).mean(axis=1) * jnp.sqrt(jnp.asarray(m, dtype)) * scale
-    return _padded(scale**2, class_factor, view_factor, basis)
+    made = _padded(scale**2, class_factor, view_factor, basis)
+    return jax.tree.map(lambda leaf: leaf.astype(rows.dtype), made)
+
+
+def _by_factors(rows: Array) -> tuple[Array, Array, Array]:
+    """U [N, r], S [r] and V [D, r] of rows, by QR and a small SVD."""
+    if rows.shape[0] <= rows.shape[1]:
+        outer, triangle = jnp.linalg.qr(rows.T)
+        left, values, right = jnp.linalg.svd(triangle.T)
+        return left, values, outer @ right.T
+    outer, triangle = jnp.linalg.qr(rows)
+    left, values, right = jnp.linalg.svd(triangle)
+    return outer @ left, values, right.T
+
+
+def _by_gram(rows: Array) -> tuple[Array, Array, Array]:
+    """As `_by_factors`, of float32 rows: from their Gram matrix in float64, in half the time.
+
+    What it rounds off is 1e-8 of the largest value, less than float32 tells apart. Vectors of
+    values that are zero to float32 are zero on the longer side.
+    """
+    rows = rows.astype(float)
+    wide = rows.shape[0] <= rows.shape[1]
+    squares, short = jnp.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
+    values, short = jnp.sqrt(jnp.maximum(squares[::-1], 0)), short[:, ::-1]
+    there = values > 1e-7 * values[0]
+    long = (rows.T if wide else rows) @ short * over(there, values)
+    return (short, values, long) if wide else (long, values, short)
 
 
 def population_frame(model: FeatureModel, bias: bool = True, dtype: Any = None) -> Frame:

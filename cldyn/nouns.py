@@ -1,5 +1,6 @@
 """Nouns: small frozen pytrees. Numbers are leaves and axes, what fixes a shape is static."""
 
+import hashlib
 import inspect
 import math
 from collections.abc import Iterator, Mapping
@@ -200,17 +201,50 @@ def cast(owner: Any, precision: str) -> Any:
 
 
 def described(owner: Any) -> Any:
-    """A tree of nouns as plain words, numbers and lists, for JSON; arrays by shape."""
+    """A tree of nouns as plain words, numbers and lists, for JSON; arrays by shape and digest.
+
+    A class or function of one's own is told with its module, so that it is not taken for one here.
+    """
     if is_nested(owner):
-        name = type(owner).__name__
-        return {"is": name} | {one.name: described(value) for one, value in parts(owner)}
+        fields_of = {one.name: described(value) for one, value in parts(owner)}
+        return {"is": _name(type(owner))} | fields_of
     if callable(owner):
-        return getattr(owner, "__qualname__", repr(owner))
+        return _name(owner) if hasattr(owner, "__qualname__") else repr(owner)
     if isinstance(owner, (tuple, list)):
         return [described(one) for one in owner]
     if isinstance(owner, (str, bool)) or owner is None:
         return owner
     if np.ndim(owner):
-        return f"array {np.shape(owner)}"
+        values = np.ascontiguousarray(owner)
+        digest = hashlib.sha256(values.tobytes()).hexdigest()[:16]
+        return f"array {values.shape} {values.dtype} {digest}"
     plain = np.asarray(owner).item()
     return str(plain) if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def _name(kind: Any) -> str:
+    ours = kind.__module__.partition(".")[0] == __name__.partition(".")[0]
+    return kind.__name__ if ours else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def rebuilt(told: Any, kinds: Mapping[str, Any]) -> Any:
+    """The tree of nouns that `described` told, of these classes by name.
+
+    Raises:
+        ValueError: it holds a class, a function or an array of one's own.
+    """
+    name = told["is"]
+    require(name in kinds, "experiment", name, f"one of {', '.join(kinds)}, to be made again")
+    values: dict[str, Any] = {}
+    for one in fields(kinds[name]):
+        value, takes = told[one.name], takes_of(one)
+        if isinstance(value, dict):
+            value = rebuilt(value, kinds)
+        elif takes.kind == "numbers":
+            value = tuple(float(number) for number in value)
+        elif takes.kind == "number" and isinstance(value, str):
+            value = float(value)  # infinity
+        own = takes.kind in ("array", "other", "noun") and isinstance(value, (str, list))
+        require(not own, one.name, value, "no array or function, which cannot be made again")
+        values[one.name] = value
+    return kinds[name](**values)

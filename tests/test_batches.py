@@ -312,12 +312,12 @@ def test_many_trajectories_on_batches_are_one_compilation_and_a_bad_one_hurts_no
     experiment = of("stored", batch=Subset(4))
     seeds = {"seed": range(8), "data_seed": range(8)}
     rates = np.linspace(0.005, 0.02, 8).tolist()
-    execute.train_block.clear_cache()
+    execute.train_tile.clear_cache()
     good, bad = (
         cldyn.sweep(experiment, [seeds, {"learning_rate": one}], [0, 20, 40], progress=False)
         for one in (rates, [*rates[:-1], 50.0])
     )
-    assert execute.train_block._cache_size() == 1
+    assert execute.train_tile._cache_size() == 1
     assert good.feature_norms.shape == (8, 8, 3, 3)
     assert (good.finite_steps == 40).all() and (bad.finite_steps[:, -1] < 40).all()
     np.testing.assert_array_equal(good.feature_norms[:, :-1], bad.feature_norms[:, :-1])

@@ -148,11 +148,11 @@ def test_numbers_of_optimizers_and_schedules_are_axes_and_compile_once():
         {"clip_norm": [0.2, np.inf], "weight_decay": [0.0, 0.3]},
         {"epsilon": [1e-8, 1e-2], "warmup_steps": [0.0, 7.0], "decay_steps": [50.0, 40.0]},
     ]
-    execute.train_block.clear_cache()
+    execute.train_tile.clear_cache()
     dataset = cldyn.sweep(experiment, axes, [0, 50], progress=False)
     other = [*axes[:2], {**axes[2], "epsilon": [1e-3, 1e-4]}]
     cldyn.sweep(experiment, other, [0, 40], progress=False)
-    assert execute.train_block._cache_size() == 1
+    assert execute.train_tile._cache_size() == 1
     ends = set()
     for at in np.ndindex(2, 2, 2):
         here = zip(axes, at, strict=True)

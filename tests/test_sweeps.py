@@ -1,4 +1,4 @@
-"""Many trajectories: axes, blocks, one compilation, one dataset."""
+"""Many trajectories: axes, tiles, one compilation, one dataset."""
 
 import json
 
@@ -10,9 +10,9 @@ from oracles import MODEL, SMALL
 
 import cldyn
 from cldyn import Gd, Population
-from cldyn.sweeps import blocks, execute
-from cldyn.sweeps.blocks import Shape, block_shape
+from cldyn.sweeps import execute, tiles
 from cldyn.sweeps.grid import grid_of
+from cldyn.sweeps.tiles import Shape, tile_shape
 
 CUT = [0, 3, 10, 25]
 
@@ -99,45 +99,52 @@ def test_one_number_for_all_of_a_tuple_is_a_label_of_its_own():
     is_run(dataset.sel(irrelevant_strength=1.5, irrelevant_keep=0.4), one)
 
 
-# --- blocks ----------------------------------------------------------------------------------
+# --- tiles -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("counts", "parameters", "inputs", "shape"),
+    ("counts", "parameters", "inputs", "apart", "shape"),
     [
-        ((1, 1), 1000, 1000, (1, 2)),  # two of the same: a batch of one sums in another order
-        ((16, 16), 1000, 1000, (8, 16)),
-        ((16, 1), 1000, 1000, (16, 1)),
-        ((1, 1000), 1000, 1000, (1, 128)),
-        ((3, 1000), 1000, 1000, (1, 128)),
-        ((1, 5), 10**6, 1000, (1, 2)),
-        ((5, 1), 10**6, 1000, (2, 1)),
-        ((5, 1), 1000, 2**30, (1, 2)),
-        ((100, 3), 64, 1000, (100, 3)),
-        ((100, 3), 64, 2**27, (8, 3)),
-        ((1, 5000), 1, 1, (1, 1024)),
+        ((1, 1), 1000, 1000, False, (1, 2)),  # two of the same: one alone sums in another order
+        ((1, 1), 1000, 1000, True, (2, 1)),
+        ((16, 16), 1000, 1000, False, (8, 16)),
+        ((16, 1), 1000, 1000, False, (16, 1)),
+        ((1, 1000), 1000, 1000, False, (1, 125)),  # filled up evenly
+        ((3, 1000), 1000, 1000, False, (1, 125)),
+        ((1, 5), 10**6, 1000, False, (1, 2)),
+        ((5, 1), 10**6, 1000, False, (2, 1)),
+        ((5, 1), 1000, 2**30, False, (1, 2)),
+        ((100, 3), 64, 1000, False, (100, 3)),
+        ((100, 3), 64, 2**27, False, (8, 3)),
+        ((1, 5000), 1, 1, False, (1, 1000)),
+        ((1, 100), 2400, 1000, True, (2, 13)),  # rows of one problem
+        ((200, 100), 2400, 1000, True, (2, 15)),  # rows of two
+        ((16, 3), 2400, 1000, True, (10, 3)),
     ],
 )
-def test_shape_of_blocks_is_a_function_of_sizes(counts, parameters, inputs, shape):
-    assert block_shape(counts, parameters, inputs) == Shape(*shape)
+def test_shape_of_tiles_is_a_function_of_sizes(counts, parameters, inputs, apart, shape):
+    assert tile_shape(counts, parameters, inputs, apart)[:2] == shape
 
 
 @given(
     st.tuples(st.integers(1, 400), st.integers(1, 5000)),
     st.integers(1, 10**7),
     st.integers(1, 2**34),
+    st.booleans(),
 )
-def test_blocks_fit_and_are_no_larger_than_what_there_is(counts, parameters, inputs):
-    problems, trajectories = block_shape(counts, parameters, inputs)
-    assert 2 <= problems * trajectories <= 1024
-    assert problems <= counts[0] and trajectories <= max(2, counts[1])
-    assert problems == 1 or problems * inputs <= 2**30
-    assert problems * trajectories == 2 or problems * trajectories * parameters <= 2**17
+def test_tiles_fit_and_are_no_larger_than_what_there_is(counts, parameters, inputs, apart):
+    rows, trajectories, *_ = tile_shape(counts, parameters, inputs, apart)
+    assert 2 <= rows * trajectories <= 1024
+    assert rows * trajectories <= max(2, counts[0] * counts[1]) + rows
+    assert rows * trajectories == 2 or rows * trajectories * parameters <= 2**17
+    if counts[0] > 1:
+        assert rows <= counts[0] and trajectories <= max(2, counts[1])
+        assert rows == 1 or rows * inputs <= 2**30
 
 
 @pytest.mark.parametrize("of", [{"seed": range(5)}, {"data_seed": range(5)}])
-def test_many_blocks_equal_single_runs(monkeypatch, of):
-    monkeypatch.setattr(blocks, "_CACHE", 1)  # blocks of two, the last filled up
+def test_many_tiles_equal_single_runs(monkeypatch, of):
+    monkeypatch.setattr(tiles, "_CACHE", 1)  # tiles of two, the last filled up
     (name,) = of
     dataset = sweep(SMALL, [of])
     for i in range(5):
@@ -145,10 +152,10 @@ def test_many_blocks_equal_single_runs(monkeypatch, of):
 
 
 def test_two_sweeps_of_other_values_and_steps_compile_once():
-    execute.train_block.clear_cache()
+    execute.train_tile.clear_cache()
     for rates, steps in (([0.01, 0.02], [0, 5, 9]), ([0.03, 0.04], [1, 2, 30])):
         sweep(SMALL, [{"learning_rate": rates}, {"seed": [0, 1, 2]}], steps)
-    assert execute.train_block._cache_size() == 1
+    assert execute.train_tile._cache_size() == 1
 
 
 @pytest.mark.parametrize(

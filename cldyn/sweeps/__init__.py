@@ -1,19 +1,24 @@
-"""Many trajectories: axes make a grid, a grid is cut into blocks, blocks are executed, and what
+"""Many trajectories: axes make a grid, a grid is cut into tiles, tiles are executed, and what
 they record becomes one dataset.
 """
 
 from collections.abc import Sequence
+from concurrent.futures import Executor
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
-from cldyn.checks import record_steps
-from cldyn.experiment import Experiment, numerics
-from cldyn.sweeps.blocks import Blocks, shape_of
+from cldyn.checks import is_size, record_steps, require
+from cldyn.experiment import Experiment
 from cldyn.sweeps.dataset import dataset_of
-from cldyn.sweeps.execute import cores, forecast_work, run_blocks, training_work
+from cldyn.sweeps.execute import Records, Work, cores, forecast_work, run_parts, training_work
 from cldyn.sweeps.grid import Group, grid_of
-from cldyn.trajectory import Measures, bounds_peak, forecast_plan, plan_of, without_batches
+from cldyn.sweeps.progress import bar
+from cldyn.sweeps.request import request_of
+from cldyn.sweeps.stored import sweep_into
+from cldyn.sweeps.tiles import Part, Trajectories, sizes_of
+from cldyn.trajectory import Measures, Plan, bounds_peak, forecast_plan, plan_of, without_batches
 
 __all__ = ["Group", "cores", "forecast", "sweep"]
 
@@ -24,9 +29,17 @@ def sweep(
     record_at: Sequence[int] | np.ndarray,
     *,
     measure: Measures = None,
+    store: str | Path | None = None,
+    states: bool = False,
+    shard: tuple[int, int] = (1, 1),
+    executor: Executor | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Train many trajectories in one compilation.
+
+    With a store every block of trajectories is on disk as soon as it is done. The same call again
+    computes what is missing and nothing else, whatever has ended the one before; with more values
+    at the end of an axis, or with later steps where states are kept, what is new.
 
     Args:
         experiment: what they have in common.
@@ -36,15 +49,24 @@ def sweep(
         record_at: increasing steps >= 0.
         measure: names among `cldyn.MEASURES` or measures of your own; by default those that need
             no sample of embeddings (but gaps of a nonlinear encoder, which are of test rows).
+        store: folder of a zarr store, which plain xarray opens at any time; None: memory.
+        states: whether the store keeps where trajectories stand, to go on to later steps.
+        shard: (i, n), the i-th of n parts of a store's blocks, from 1 on. Parts need nothing of
+            each other: they are done by any processes, at once or not, in any order.
+        executor: a `concurrent.futures.Executor` whose processes share the work on a store; code
+            and nouns of your own must be importable there.
         progress: a bar, on a terminal.
 
     Returns:
         Dataset: a dimension per group, named after its first field, then step and those of the
         measure (feature; test, output). Per trajectory, `finite_steps` is the number of steps
         before divergence, from which on records are NaN, and `step_size` the learning rate in use.
+        That of a store is read when it is looked at; `recorded` tells how many steps are there.
 
     Raises:
-        ValueError: one line naming the field, the value and what is allowed.
+        ValueError: one line naming the field, the value and what is allowed; also for a store of
+            something else, or one that is damaged where it says what it holds.
+        OSError: one line, for a disk that is full or cannot be written. What is done is kept.
 
     Example:
         >>> import cldyn
@@ -55,12 +77,23 @@ def sweep(
     """
     steps = record_steps(record_at)
     grid = grid_of(experiment, axes)
-    blocks = Blocks(experiment, grid)
-    plan = plan_of(experiment, measure, blocks.varied)
-    shape = shape_of(experiment, blocks.counts, plan, blocks.rows)
-    with numerics(experiment.precision):
-        work = training_work(plan, steps)
-        records = run_blocks(blocks, shape, plan, work, threads=cores(), progress=progress)
+    if store is not None:
+        plan = plan_of(experiment, measure, Trajectories(experiment, grid).varied)
+        request = request_of(experiment, grid, plan, steps, states)
+        return sweep_into(
+            Path(store), experiment, request, measure,
+            shard=_checked(shard), executor=executor, progress=progress,
+        )  # fmt: skip
+    for name, value, off in (
+        ("states", states, False),
+        ("shard", shard, (1, 1)),
+        ("executor", executor, None),
+    ):
+        require(value == off, name, value, "only with a store")
+    trajectories = Trajectories(experiment, grid)
+    plan = plan_of(experiment, measure, trajectories.varied)
+    work = training_work(plan, steps)
+    records = _all(experiment, trajectories, plan, work, threads=cores(), progress=progress)
     return dataset_of(experiment, grid, plan, records, steps)
 
 
@@ -91,11 +124,36 @@ def forecast(
         ('learning_rate',)
     """
     grid = grid_of(experiment, axes)
-    blocks = Blocks(experiment, grid)
-    blocks.training = without_batches(blocks.training)
-    plan = forecast_plan(experiment, blocks.varied, critical=critical)
-    shape = shape_of(experiment, blocks.counts, plan, blocks.rows)
-    with numerics(experiment.precision):
-        work = forecast_work(plan, bounds_peak(experiment))
-        records = run_blocks(blocks, shape, plan, work, threads=1, progress=progress)
+    trajectories = Trajectories(experiment, grid)
+    trajectories.training = without_batches(trajectories.training)
+    plan = forecast_plan(experiment, trajectories.varied, critical=critical)
+    work = forecast_work(plan, bounds_peak(experiment))
+    records = _all(experiment, trajectories, plan, work, threads=1, progress=progress)
     return dataset_of(experiment, grid, plan, records, None)
+
+
+def _checked(shard: tuple[int, int]) -> tuple[int, int]:
+    """A shard that makes sense."""
+    good = isinstance(shard, (tuple, list)) and len(shard) == 2 and all(map(is_size, shard))
+    require(good and shard[0] <= shard[1], "shard", shard, "(i, n), the i-th of n, from 1 on")
+    return shard[0], shard[1]
+
+
+def _all(
+    experiment: Experiment,
+    trajectories: Trajectories,
+    plan: Plan,
+    work: Work,
+    *,
+    threads: int,
+    progress: bool,
+) -> Records:
+    """Records of all trajectories, in memory."""
+    everything = Part(*(np.arange(count) for count in trajectories.counts))
+    shape = trajectories.shape(sizes_of(experiment, plan, trajectories.rows), plan)
+    with bar(trajectories.counts[0] * trajectories.counts[1], progress) as advance:
+        parts = run_parts(
+            trajectories, [everything], shape, plan, work, threads=threads, advance=advance
+        )
+        ((_, records),) = parts
+    return records

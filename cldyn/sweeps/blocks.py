@@ -1,151 +1,108 @@
-"""Blocks: some problems x some trajectories on each, all of one shape, so of one compilation."""
+"""Blocks: boxes of trajectories that are stored together, each as a whole or not at all."""
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+import math
+from dataclasses import dataclass
 
-import jax
 import numpy as np
 
-from cldyn import nouns
-from cldyn.encoders import is_linear, with_rows
-from cldyn.experiment import Experiment
 from cldyn.sweeps.grid import Grid
-from cldyn.trajectory import Plan, needs_test
+from cldyn.sweeps.tiles import Part
 
-_CACHE = 128 * 1024  # bytes of parameters in a block: what fits a core's cache with its gradient
-_MEMORY = 2**30  # bytes of inputs in preparation at a time
-_LIMITS = ("embed_dim", "weight_decay")  # what a limit depends on beside problem and positives
+STEPS = 2**20  # trajectories x steps of a block: less than a second of work lost, and few writes
+BYTES = 2**25  # of a block's records
 
-
-class Shape(NamedTuple):
-    """Shape of a block. problems: how many. trajectories: on each."""
-
-    problems: int
-    trajectories: int
+Box = tuple[slice, ...]
 
 
-def block_shape(counts: tuple[int, int], parameters: int, inputs: int) -> Shape:
-    """The shape of blocks, from sizes alone.
+@dataclass(frozen=True)
+class Blocks:
+    """All blocks of a grid.
+
+    grid: whose trajectories they hold.
+    lengths: of a block along every axis, in the user's order; the last may be shorter.
+    """
+
+    grid: Grid
+    lengths: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return math.prod(self._counts())
+
+    def counts(self) -> tuple[int, int]:
+        """Problems of a block, and trajectories on each."""
+        sides = [*zip(self.grid.axes, self.lengths, strict=True)]
+        problems, trajectories = (
+            math.prod(length for axis, length in sides if axis.of_problem == flag)
+            for flag in (True, False)
+        )
+        return problems, trajectories
+
+    def box(self, index: int) -> Box:
+        """Where a block lies; those of the same problems come one after the other."""
+        order = self.grid.order()
+        sizes = [self._counts()[i] for i in order]
+        place = dict(zip(order, np.unravel_index(index, sizes), strict=True)) if order else {}
+        return tuple(
+            slice(place[i] * length, min((place[i] + 1) * length, axis.size))
+            for i, (axis, length) in enumerate(zip(self.grid.axes, self.lengths, strict=True))
+        )
+
+    def part(self, box: Box, state: np.ndarray | None = None) -> Part:
+        """The problems and trajectories of a box. state: of the box, in the user's order."""
+        problems, trajectories = (self._flat(box, flag) for flag in (True, False))
+        if state is not None:
+            state = np.transpose(state, (*self.grid.order(), len(box)))
+            state = state.reshape(problems.size, trajectories.size, -1)
+        return Part(problems, trajectories, state)
+
+    def ordered(self, values: np.ndarray, box: Box) -> np.ndarray:
+        """Records [problems, trajectories, ...] of a box in the user's order of axes."""
+        return self.grid.ordered(values, [side.stop - side.start for side in box])
+
+    def _counts(self) -> list[int]:
+        return [
+            -(-axis.size // length)
+            for axis, length in zip(self.grid.axes, self.lengths, strict=True)
+        ]
+
+    def _flat(self, box: Box, of_problem: bool) -> np.ndarray:
+        """Places of a box's problems, or of its trajectories, among all."""
+        shape = self.grid.shape(of_problem)
+        sides = [
+            np.arange(side.start, side.stop)
+            for axis, side in zip(self.grid.axes, box, strict=True)
+            if axis.of_problem == of_problem
+        ]
+        if not sides:
+            return np.zeros(1, int)
+        return np.ravel_multi_index(np.ix_(*sides), shape).ravel()
+
+
+def lengths_of(grid: Grid, most: int, rows: int = 1) -> tuple[int, ...]:
+    """Lengths of blocks of at most so many trajectories along every axis, in the user's order.
+
+    What shares a problem comes first, and no block is much smaller than the others. rows: problems
+    of a tile, of which a block has a multiple.
+    """
+    lengths, room = {}, most
+    for flag in (False, True):
+        for i in reversed(range(len(grid.axes))):
+            axis = grid.axes[i]
+            if axis.of_problem == flag:
+                count = -(-axis.size // max(1, room))
+                length = -(-axis.size // count)
+                if flag and count > 1 and length > rows:
+                    length -= length % rows
+                lengths[i], room = length, room // axis.size if count == 1 else 1
+    return tuple(lengths[i] for i in range(len(grid.axes)))
+
+
+def most_of(steps: int, record_bytes: int, least: int) -> int:
+    """Trajectories of a block.
 
     Args:
-        counts: number of problems, and of trajectories on each.
-        parameters: bytes of the parameters of one trajectory.
-        inputs: bytes that the preparation of one problem takes.
-
-    Returns:
-        Shape. On a CPU a core's cache decides; a batch of one would sum in another order.
+        steps: of each.
+        record_bytes: of each.
+        least: of a tile.
     """
-    fits = max(2, min(1024, _CACHE // parameters))
-    fits = 1 << fits.bit_length() - 1
-    roomy = max(1, _MEMORY // inputs)
-    trajectories = min(fits, counts[1])
-    problems = min(max(1, fits // trajectories), counts[0], roomy)
-    return Shape(problems, 2 if trajectories * problems == 1 else trajectories)
-
-
-def shape_of(experiment: Experiment, counts: tuple[int, int], plan: Plan, rows: int) -> Shape:
-    """The shape of an experiment's blocks. rows: of W."""
-    problem, encoder = experiment.problem, experiment.training.encoder
-    n, m, d = problem.shape
-    item = np.dtype(experiment.precision).itemsize
-    wide = d + getattr(encoder, "bias", 0)
-    if is_linear(encoder):
-        stored = problem.has_rows and plan.in_frame
-        parameters = rows * (min(n * m, wide) if stored else wide)
-    else:
-        started = jax.eval_shape(lambda: encoder.init(jax.random.key(0), d))
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(started))
-    inputs = n * m * wide if problem.has_rows else wide * wide
-    if needs_test(plan, experiment.training):
-        inputs += getattr(problem, "test_size", 0) * wide
-    return block_shape(counts, parameters * item, 8 * item * inputs)
-
-
-class Block(NamedTuple):
-    """One block, filled up with its own to the one shape.
-
-    problems, trajectories: which they are, without what fills it up.
-    problem: leaves [b, ...]. training: leaves [b, l, ...].
-    limits: a training for every limit that occurs, leaves [b, u, ...].
-    limit: which of these is a trajectory's [b, l].
-    first: whether it is the first with these problems, which are to be prepared.
-    """
-
-    problems: np.ndarray
-    trajectories: np.ndarray
-    problem: Any
-    training: Any
-    limits: Any
-    limit: np.ndarray
-    first: bool
-
-
-class Blocks:
-    """All trajectories of a sweep [problems, trajectories of each] and their blocks."""
-
-    def __init__(self, experiment: Experiment, grid: Grid) -> None:
-        counts, paths = grid.counts(), nouns.numbers_of(experiment)
-        of_problem, of_training = grid.columns(True), grid.columns(False)
-        shared = {
-            name: of_problem.pop(name) for name in [*of_problem] if paths[name][0] != "problem"
-        }
-        self.counts = counts
-        self.varied = {name: np.broadcast_to(one[:, None], counts) for name, one in shared.items()}
-        self.varied |= {
-            name: np.broadcast_to(one[None], counts) for name, one in of_training.items()
-        }
-        self.rows = self._rows(experiment)
-        self.problem = _spread(experiment, "problem", of_problem, paths, counts[:1])
-        experiment = nouns.put(
-            experiment, ("training", "encoder"), with_rows(experiment.training.encoder, self.rows)
-        )
-        self.training = _spread(experiment, "training", self.varied, paths, counts)
-        ends = [name for name in self.varied if name in _LIMITS or paths[name][1] == "positives"]
-        self.limit, self.chosen = _limits([self.varied[name] for name in ends], counts)
-
-    def _rows(self, experiment: Experiment) -> int:
-        now = getattr(experiment.training.encoder, "embed_dim", 0)
-        return int(np.max(self.varied.get("embed_dim", now)))
-
-    def cut(self, shape: Shape) -> Iterator[Block]:
-        """The blocks, all of one shape."""
-        problems, trajectories = self.counts
-        for start in range(0, problems, shape.problems):
-            present = np.arange(start, min(start + shape.problems, problems))
-            rows = np.resize(present, shape.problems)
-            problem = jax.tree.map(lambda leaf, rows=rows: leaf[rows], self.problem)
-            ends = rows[:, None], self.chosen[rows]
-            limits = jax.tree.map(lambda leaf, at=ends: leaf[at], self.training)
-            for first in range(0, trajectories, shape.trajectories):
-                columns = np.arange(first, min(first + shape.trajectories, trajectories))
-                filled = np.arange(first, first + shape.trajectories) % trajectories
-                at = np.ix_(rows, filled)
-                training = jax.tree.map(lambda leaf, at=at: leaf[at], self.training)
-                yield Block(present, columns, problem, training, limits, self.limit[at], first == 0)
-
-
-def _spread(experiment: Experiment, half: str, columns: Any, paths: Any, counts: Any) -> Any:
-    """A half of the experiment with leaves over problems, or over all trajectories."""
-    whole = nouns.cast(getattr(experiment, half), experiment.precision)
-    shape = tuple(counts)
-    whole = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*shape, *np.shape(leaf))), whole)
-    for name, values in columns.items():
-        extra = values.ndim - len(shape)
-        column = tuple(np.moveaxis(values, -1, 0)) if extra else values
-        whole = nouns.put(whole, paths[name][1:], column)
-    return nouns.cast(whole, experiment.precision)
-
-
-def _limits(varied: list[np.ndarray], counts: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Which limit is every trajectory's, and a trajectory for every limit of a problem [b, u].
-
-    Limits depend on a few numbers alone: there is one for each combination that occurs.
-    """
-    table = np.stack([np.zeros(counts), *(np.asarray(one, float) for one in varied)])
-    limit, chosen, widest = np.zeros(counts, np.int32), [], 1
-    for i in range(counts[0]):
-        _, first, place = np.unique(table[:, i], axis=1, return_index=True, return_inverse=True)
-        limit[i] = np.ravel(place)
-        chosen.append(first)
-        widest = max(widest, len(first))
-    return limit, np.array([np.resize(first, widest) for first in chosen])
+    return max(least, min(STEPS // max(1, steps), BYTES // max(1, record_bytes)))

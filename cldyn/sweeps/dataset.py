@@ -35,33 +35,44 @@ def dataset_of(
         records: by name.
         steps: recorded steps; None for what has no time, a forecast.
     """
-    told = {measure.name: measure for measure in plan.measures}
-    order = [
-        axis.name
-        for of_problem in (True, False)
-        for axis in grid.axes
-        if axis.of_problem == of_problem
-    ]
-    shape = grid.shape(True) + grid.shape(False)
     out: dict[str, xr.DataArray] = {}
+    sizes = [axis.size for axis in grid.axes]
     for name, value in records.items():
-        if name in told:
-            long_name, units = told[name].says, "1"
-            inner = (*(() if steps is None else ("step",)), *told[name].dims)
-        else:
-            long_name, units, inner = NUMBERS[name]
-        extra = value.ndim - 2 - len(inner)
-        inner = (*inner, *(f"{name}_{i}" for i in range(extra)))
-        array = xr.DataArray(value.reshape((*shape, *value.shape[2:])), dims=(*order, *inner))
-        array = array.transpose(*(axis.name for axis in grid.axes), *inner)
+        long_name, units, inner = told(plan, name, value.ndim - 2, steps is not None)
+        array = xr.DataArray(grid.ordered(value, sizes), dims=(*grid.names, *inner))
         out[name] = array.assign_attrs(long_name=long_name, units=units)
     dataset = xr.Dataset(out, attrs={"experiment": describe(experiment)})
+    return dataset.assign_coords(
+        coordinates(experiment, grid, dataset.sizes.get("feature", 0), steps)
+    )
+
+
+def told(plan: Plan, name: str, inner: int, timed: bool) -> tuple[str, str, tuple[str, ...]]:
+    """Long name, units and inner dimensions of a record with so many of them."""
+    measures = {measure.name: measure for measure in plan.measures}
+    if name in measures:
+        long_name, units = measures[name].says, "1"
+        dims = (*(("step",) if timed else ()), *measures[name].dims)
+    else:
+        long_name, units, dims = NUMBERS[name]
+    return long_name, units, (*dims, *(f"{name}_{i}" for i in range(inner - len(dims))))
+
+
+def coordinates(
+    experiment: Experiment, grid: Grid, features: int, steps: np.ndarray | None
+) -> dict[str, Any]:
+    """Coordinates {name: (dimension, values, attributes)} of a dataset with so many features."""
+    found: dict[str, Any] = {}
     if steps is not None:
-        told_step = {"long_name": "training step", "units": "steps"}
-        dataset = dataset.assign_coords(step=("step", steps, told_step))
+        found["step"] = "step", steps, {"long_name": "training step", "units": "steps"}
     for axis in grid.axes:
-        dataset = dataset.assign_coords(_coordinates(axis))
-    return _with_features(dataset, experiment)
+        found |= _coordinates(axis)
+    if features:
+        named = ["class", "subclass"] if hasattr(experiment.problem, "model") else []
+        kind, count = "irrelevant" if named else "feature", features - len(named)
+        names = named + [f"{kind}_{j + 1}" for j in range(count)]
+        found["feature"] = "feature", np.array(names, object), {}
+    return found
 
 
 def _coordinates(axis: Axis) -> dict[str, Any]:
@@ -74,12 +85,3 @@ def _coordinates(axis: Axis) -> dict[str, Any]:
         told = {"long_name": field.replace("_", " "), "units": "1"}
         found[field] = (axis.name, values, told)
     return found
-
-
-def _with_features(dataset: xr.Dataset, experiment: Experiment) -> xr.Dataset:
-    if "feature" not in dataset.dims:
-        return dataset
-    named = ["class", "subclass"] if hasattr(experiment.problem, "model") else []
-    kind, count = "irrelevant" if named else "feature", dataset.sizes["feature"] - len(named)
-    names = named + [f"{kind}_{j + 1}" for j in range(count)]
-    return dataset.assign_coords(feature=np.array(names, object))

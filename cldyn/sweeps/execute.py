@@ -1,12 +1,10 @@
-"""Execution: blocks are prepared one after the other, and trained by as many threads as cores."""
+"""Execution: tiles are prepared one after the other, and trained by as many threads as cores."""
 
 import os
-import sys
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from multiprocessing import parent_process
 from typing import Any
 
 import jax
@@ -14,36 +12,37 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.linalg  # noqa: F401  its BLAS is what JAX calls, and is limited only once it is loaded
 from jax import Array, lax
-from rich.console import Console
-from rich.progress import Progress
 from threadpoolctl import threadpool_limits
 
 from cldyn import trajectory
 from cldyn.experiment import numerics
-from cldyn.sweeps.blocks import Block, Blocks, Shape
+from cldyn.sweeps import states
+from cldyn.sweeps.states import STATE
+from cldyn.sweeps.tiles import Part, Shape, Tile, Trajectories
 from cldyn.trajectory import Limit, Plan, Prepared, Setting
 
 Records = dict[str, np.ndarray]
-Work = Callable[[Prepared, Limit | None, Block], dict[str, Array]]
+Work = Callable[[Prepared, Limit | None, Tile], dict[str, Array]]
 
 
-def prepare_block(block: Block, plan: Plan) -> tuple[Prepared, Limit | None]:
-    """What the problems of a block [b] share, and all their limits [b, u].
+def prepare_tile(tile: Tile, plan: Plan) -> tuple[Prepared, Limit | None]:
+    """What the problems of a tile [b] share, and all their limits [b, u].
 
     One after the other, each waited for: two factorizations at a time wait for each other's threads
-    on CPU, and can wait for ever. What fills the block up is not done again.
+    on CPU, and can wait for ever. What fills the tile up is not done again.
     """
     prepared, limits = [], []
-    count, ends = np.shape(block.limits.weight_decay)
-    for i in range(block.problems.size):
-        problem = _at(block.problem, i)
-        trainings = [_at(block.limits, (i, j)) for j in range(ends)]
+    ends = np.shape(tile.limits.weight_decay)[1]
+    different = np.unique(tile.problems, return_index=True)[1]
+    for i in different.tolist():
+        problem = _at(tile.problem, i)
+        trainings = [_at(tile.limits, (i, j)) for j in range(ends)]
         drawn = trajectory.draw(problem, trainings[0], plan)
         made = jax.block_until_ready(trajectory.prepare(problem, drawn, trainings[0], plan))
         found = [jax.block_until_ready(trajectory.settle(made, one, plan)) for one in trainings]
         prepared.append(made)
         limits.append(_stack(found))
-    filled = [i % len(prepared) for i in range(count)]
+    filled = np.searchsorted(tile.problems[different], tile.problems).tolist()
     return jax.block_until_ready(
         tuple(_stack([of[i] for i in filled]) for of in (prepared, limits))
     )
@@ -58,27 +57,41 @@ def _stack(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
-@partial(jax.jit, static_argnames="plan")
-def train_block(
-    prepared: Prepared, limits: Any, training: Any, limit: Array, record_at: Array, plan: Plan
-) -> dict[str, Array]:
-    """Prepared [b, ...], limits [b, u, ...], training and limit [b, l]: records [b, l, t, ...]."""
+@partial(jax.jit, static_argnames=("plan", "keep"), donate_argnames="state")
+def train_tile(
+    prepared: Prepared,
+    limits: Any,
+    training: Any,
+    limit: Array,
+    record_at: Array,
+    plan: Plan,
+    state: Any = None,
+    keep: bool = False,
+) -> dict[str, Any]:
+    """Prepared [b, ...], limits [b, u, ...], training and limit [b, l]: records [b, l, t, ...].
 
-    def one(prepared: Prepared, limits: Any, training: Any, limit: Array) -> dict[str, Array]:
+    state: where each begins [b, l, ...]; None: at its start. keep: whether the last is returned.
+    """
+
+    def one(prepared: Prepared, limits: Any, training: Any, limit: Array, state: Any) -> Any:
         chosen = jax.tree.map(lambda leaf: leaf[limit], limits)
         setting = trajectory.with_step(Setting(prepared, training, chosen))
-        done, _ = trajectory.train(setting, plan, record_at)
+        done, _ = trajectory.train(setting, plan, record_at, state)
         rate = trajectory.step_size(setting.training)
-        return {**done.records, "finite_steps": done.state.finite_steps, "step_size": rate}
+        last = {STATE: done.state} if keep else {}
+        return {
+            **done.records, "finite_steps": done.state.finite_steps, "step_size": rate, **last
+        }  # fmt: skip
 
-    return jax.vmap(jax.vmap(one, in_axes=(None, None, 0, 0)))(prepared, limits, training, limit)
+    of_problem = jax.vmap(one, in_axes=(None, None, 0, 0, 0))
+    return jax.vmap(of_problem)(prepared, limits, training, limit, state)
 
 
 @partial(jax.jit, static_argnames=("plan", "supervised"))
-def forecast_block(
+def forecast_tile(
     prepared: Prepared, limits: Any, training: Any, limit: Array, plan: Plan, supervised: bool
 ) -> dict[str, Array]:
-    """What theory says of the trajectories of `train_block` [b, l, ...]; factorizes, hence maps."""
+    """What theory says of the trajectories of `train_tile` [b, l, ...]; factorizes, hence maps."""
 
     def problem(given: tuple[Any, ...]) -> dict[str, Array]:
         prepared, limits, training, limit = given
@@ -93,74 +106,105 @@ def forecast_block(
     return lax.map(problem, (prepared, limits, training, limit))
 
 
-def training_work(plan: Plan, record_at: np.ndarray) -> Work:
-    """What is done of a block: it is trained."""
+def training_work(plan: Plan, record_at: np.ndarray, keep: bool = False, like: Any = None) -> Work:
+    """What is done of a tile: it is trained.
+
+    Args:
+        plan: what is static.
+        record_at: steps [t].
+        keep: whether the last states are wanted among the records, as bytes.
+        like: a state; given where trajectories continue from those of their tile.
+    """
     steps = jnp.asarray(record_at)
-    return lambda prepared, limits, block: train_block(
-        prepared, limits, block.training, block.limit, steps, plan
-    )
+
+    def work(prepared: Prepared, limits: Any, tile: Tile) -> dict[str, Any]:
+        state = None if like is None else states.unpacked(tile.state, like)
+        done = train_tile(
+            prepared, limits, tile.training, tile.limit, steps, plan, state=state, keep=keep
+        )
+        if keep:
+            done[STATE] = states.packed(jax.device_get(done[STATE]))
+        return done
+
+    return work
 
 
 def forecast_work(plan: Plan, supervised: bool) -> Work:
-    """What is done of a block: theory speaks of it."""
-    return lambda prepared, limits, block: forecast_block(
-        prepared, limits, block.training, block.limit, plan, supervised
+    """What is done of a tile: theory speaks of it."""
+    return lambda prepared, limits, tile: forecast_tile(
+        prepared, limits, tile.training, tile.limit, plan, supervised
     )
 
 
-def run_blocks(
-    blocks: Blocks, shape: Shape, plan: Plan, work: Work, *, threads: int, progress: bool
-) -> Records:
-    """Records of all trajectories [problems, trajectories, ...].
+def run_parts(
+    trajectories: Trajectories,
+    parts: Iterable[Part],
+    shape: Shape,
+    plan: Plan,
+    work: Work,
+    *,
+    threads: int,
+    advance: Callable[[int], None] = lambda count: None,
+) -> Iterator[tuple[Part, Records]]:
+    """Parts with their records [problems, trajectories, ...], in their order, as they are done.
 
     This thread prepares problems, the others do the work. LAPACK gets one thread meanwhile: its
     own would wait for each other while the cores are busy, at many times the cost of their help.
 
     Args:
-        blocks: what there is.
-        shape: of a block.
+        trajectories: what there is.
+        parts: what of it is wanted.
+        shape: of a tile.
         plan: what is static.
-        work: what is done of a block.
+        work: what is done of a tile.
         threads: of the work; 1 where it factorizes too.
-        progress: whether a terminal shows a bar.
+        advance: told how many trajectories are done.
     """
-    results: Records = {}
-    waiting: deque[tuple[Block, Future[Records]]] = deque()
-    # Of processes side by side none has the terminal for itself.
-    shown = progress and sys.stderr.isatty() and parent_process() is None
-    bar = Progress(console=Console(stderr=True), transient=True, disable=not shown)
+    waiting: deque[tuple[Part, Tile, Future[Records], bool]] = deque()
+    records: Records = {}
 
-    def done(block: Block, prepared: Prepared, limits: Any) -> Records:
+    def done(tile: Tile, prepared: Prepared, limits: Any) -> Records:
         with numerics(plan.precision):  # a context of the thread
-            return jax.device_get(work(prepared, limits, block))
+            return jax.device_get(work(prepared, limits, tile))
 
-    with threadpool_limits(1, "blas"), bar, ThreadPoolExecutor(threads) as pool:
-        task = bar.add_task("trajectories", total=blocks.counts[0] * blocks.counts[1])
+    def keep() -> Iterator[tuple[Part, Records]]:
+        nonlocal records
+        part, tile, future, last = waiting.popleft()
+        _keep(records, part, tile, future.result())
+        advance(tile.size)
+        if last:
+            yield part, records
+            records = {}
 
-        def keep() -> None:
-            block, future = waiting.popleft()
-            _keep(results, blocks.counts, block, future.result())
-            bar.advance(task, block.problems.size * block.trajectories.size)
+    pool = ThreadPoolExecutor(threads)
+    try:
+        with threadpool_limits(1, "blas"):
+            for part in parts:
+                tiles = [*trajectories.cut(shape, part)]
+                for tile in tiles:
+                    if tile.first:
+                        while threads == 1 and waiting:
+                            yield from keep()
+                        with numerics(plan.precision):
+                            prepared, limits = prepare_tile(tile, plan)
+                    future = pool.submit(done, tile, prepared, limits)
+                    waiting.append((part, tile, future, tile is tiles[-1]))
+                    if len(waiting) > 2 * threads:  # prepared problems must not pile up
+                        yield from keep()
+            while waiting:
+                yield from keep()
+    finally:  # whoever interrupts does not wait for what is being trained
+        pool.shutdown(wait=False, cancel_futures=True)
 
-        for block in blocks.cut(shape):
-            if block.first:
-                while threads == 1 and waiting:
-                    keep()
-                prepared, limits = prepare_block(block, plan)
-            waiting.append((block, pool.submit(done, block, prepared, limits)))
-            if len(waiting) > 2 * threads:  # prepared problems must not pile up
-                keep()
-        while waiting:
-            keep()
-    return results
 
-
-def _keep(results: Records, counts: tuple[int, int], block: Block, found: Records) -> None:
+def _keep(records: Records, part: Part, tile: Tile, found: Records) -> None:
+    rows = np.searchsorted(part.problems, tile.problems)[:, None]
+    columns = np.searchsorted(part.trajectories, tile.trajectories)
     for name, value in found.items():
-        if name not in results:
-            results[name] = np.empty((*counts, *value.shape[2:]), value.dtype)
-        here = value[: block.problems.size, : block.trajectories.size]
-        results[name][np.ix_(block.problems, block.trajectories)] = here
+        if name not in records:
+            counts = part.problems.size, part.trajectories.size
+            records[name] = np.empty((*counts, *value.shape[2:]), value.dtype)
+        records[name][rows, columns] = value  # what fills a tile up is the same once more
 
 
 def cores() -> int:

@@ -41,6 +41,11 @@ class Grid:
 
     axes: tuple[Axis, ...]
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Of the axes."""
+        return tuple(axis.name for axis in self.axes)
+
     def shape(self, of_problem: bool) -> tuple[int, ...]:
         """Lengths of the axes that touch data, or of those that do not."""
         return tuple(axis.size for axis in self.axes if axis.of_problem == of_problem)
@@ -48,6 +53,20 @@ class Grid:
     def counts(self) -> tuple[int, int]:
         """Number of problems, and of trajectories on each."""
         return math.prod(self.shape(True)), math.prod(self.shape(False))
+
+    def order(self) -> list[int]:
+        """Places of the axes in the user's order, those that touch data first."""
+        count = range(len(self.axes))
+        return [i for flag in (True, False) for i in count if self.axes[i].of_problem == flag]
+
+    def ordered(self, values: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+        """Values [problems, trajectories, ...] of a box in the user's order of axes.
+
+        sizes: of the box, in that order.
+        """
+        order = self.order()
+        shaped = values.reshape((*(sizes[i] for i in order), *values.shape[2:]))
+        return np.moveaxis(shaped, range(len(order)), order)
 
     def columns(self, of_problem: bool) -> dict[str, np.ndarray]:
         """Every field of those axes, spread over their product and flattened."""

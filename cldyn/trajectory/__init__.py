@@ -15,7 +15,7 @@ from cldyn.trajectory.predict import (
     without_batches,
 )
 from cldyn.trajectory.prepared import Prepared, draw, needs_test, prepare
-from cldyn.trajectory.train import Run, run, step_size, train
+from cldyn.trajectory.train import Run, run, setting_of, step_size, train
 
 __all__ = [
     "Limit",
@@ -35,6 +35,7 @@ __all__ = [
     "predict",
     "prepare",
     "run",
+    "setting_of",
     "settle",
     "step_size",
     "train",

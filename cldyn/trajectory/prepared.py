@@ -88,15 +88,23 @@ def prepare(problem: Any, drawn: Drawn, training: Any, plan: Plan) -> Prepared:
         training: of one of the trajectories; with batches they share the seed.
         plan: what is static of them.
     """
-    return _prepare(problem, drawn, outline(training), plan.of_problem())
+    frame = None
+    if plan.moments:
+        with jax.enable_x64(True):  # in which rows of either precision have a frame sooner
+            frame = _frame(problem, drawn, getattr(training.encoder, "bias", False), plan.precision)
+    return _prepare(problem, drawn, frame, outline(training), plan.of_problem())
+
+
+@partial(jax.jit, static_argnames=("bias", "precision"))
+def _frame(problem: Any, drawn: Drawn, bias: bool, precision: str) -> Any:
+    return problem.frame(drawn, bias, jnp.dtype(precision))
 
 
 @partial(jax.jit, static_argnames="plan")
-def _prepare(problem: Any, drawn: Drawn, training: Outline, plan: Plan) -> Prepared:
+def _prepare(problem: Any, drawn: Drawn, frame: Any, training: Outline, plan: Plan) -> Prepared:
     dtype = jnp.dtype(plan.precision)
     bias = getattr(training.encoder, "bias", False)
     linear = is_linear(training.encoder)
-    frame: Any = problem.frame(drawn, bias, dtype) if plan.moments else None
     probes, groups = _probes(drawn, plan, linear)
     units, rows = None, None
     if plan.draws or not plan.moments:

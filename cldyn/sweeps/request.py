@@ -1,0 +1,119 @@
+"""What a sweep is asked: in words, so that a store says it, and requests can be compared."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cldyn.checks import refuse, require
+from cldyn.experiment import Experiment, describe
+from cldyn.sweeps.grid import Grid
+from cldyn.trajectory import Plan
+
+_ELSE = "the same sweep's, or a new place"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a sweep is asked, as its store has it.
+
+    experiment: in one line of JSON. axes: labels by field, of every group.
+    record_at: steps. measure: names. states: whether they are kept.
+    """
+
+    experiment: str
+    axes: list[dict[str, list[Any]]]
+    record_at: list[int]
+    measure: list[str]
+    states: bool
+
+    def words(self) -> dict[str, Any]:
+        """For JSON, which has no infinity."""
+        axes = [
+            {
+                name: [str(one) if one in (np.inf, -np.inf) else one for one in labels]
+                for name, labels in group.items()
+            }
+            for group in self.axes
+        ]
+        return vars(self) | {"axes": axes}
+
+    def merged(self, old: "Request", path: Path) -> "Request":
+        """This request and one that is in a store already, refused where they do not go together.
+
+        Axes and steps may have become longer; values that are there stay in their places.
+        """
+        if self.experiment != old.experiment:
+            one, other = (json.loads(some.experiment) for some in (old, self))
+            where, there, asked = next(_differences(one, other))
+            refuse(
+                "store",
+                str(path),
+                f"{_ELSE}: {where} is {there!r} there, here {asked!r}",
+            )
+        same = [*map(list, self.axes)] == [*map(list, old.axes)]
+        allowed = f"{_ELSE}: its axes are {[*map(list, old.axes)]}"
+        require(same, "store", str(path), allowed)
+        require(
+            {*self.measure} == {*old.measure}, "store", str(path),
+            f"{_ELSE}: its measures are {', '.join(old.measure)}",
+        )  # fmt: skip
+        axes = []
+        for group, before in zip(self.axes, old.axes, strict=True):
+            named = {name: _longer(path, name, group[name], before[name]) for name in group}
+            require(
+                len({len(values) for values in named.values()}) == 1, "store", str(path),
+                f"{_ELSE}: its {', '.join(named)} have other lengths",
+            )  # fmt: skip
+            axes.append(named)
+        steps = _longer(path, "record_at", self.record_at, old.record_at)
+        kept = old.states or len(steps) == len(old.record_at)
+        allowed = f"{old.record_at[-1]} steps as in its store, which keeps no states to go on from"
+        require(kept, "record_at", steps[-1], allowed)
+        return replace(old, axes=axes, record_at=steps)
+
+
+def _longer(path: Path, name: str, asked: Sequence[Any], there: Sequence[Any]) -> list[Any]:
+    """The longer of two lists, of which the other must be the beginning."""
+    short = min(len(asked), len(there))
+    for i, (one, other) in enumerate(zip(asked[:short], there[:short], strict=True)):
+        allowed = f"{_ELSE}: {name} has {other!r} there at place {i}, here {one!r}"
+        require(one == other, "store", str(path), allowed)
+    return [*max(asked, there, key=len)]
+
+
+def _differences(one: Any, other: Any, where: str = "experiment") -> Iterator[tuple[str, Any, Any]]:
+    """Where two trees of plain words and numbers differ."""
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        for name in one:
+            yield from _differences(one[name], other[name], name)
+    elif one != other:
+        shown = [some["is"] if isinstance(some, dict) else some for some in (one, other)]
+        yield where, *shown
+
+
+def request_of(
+    experiment: Experiment, grid: Grid, plan: Plan, steps: np.ndarray, states: bool
+) -> Request:
+    """What a sweep is asked."""
+    axes = [{name: [*labels] for name, labels in axis.labels.items()} for axis in grid.axes]
+    measure = sorted(one.name for one in plan.measures)
+    return Request(describe(experiment), axes, steps.tolist(), measure, states)
+
+
+def request_from(given: Mapping[str, Any]) -> Request:
+    """A request as JSON has it; tuples among labels have become lists."""
+    axes = [
+        {name: [_plain(label) for label in labels] for name, labels in group.items()}
+        for group in given["axes"]
+    ]
+    return Request(**{**given, "axes": axes})
+
+
+def _plain(label: Any) -> Any:
+    if isinstance(label, list):
+        return tuple(map(_plain, label))
+    return float(label) if label in ("inf", "-inf") else label

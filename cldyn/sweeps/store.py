@@ -1,0 +1,249 @@
+"""A sweep on disk: one zarr store, which says of itself what was asked.
+
+    STORE/zarr.json        the experiment, the axes and all that a sweep is asked
+    STORE/NAME/c/...       records, a chunk of every block, with a checksum
+    STORE/states/packed    where trajectories stand, if that is kept
+    STORE/recorded/c/...   how many steps of a trajectory are there, written after all else
+    STORE/recorded/lock    bytes that processes lock: who is at work on which block
+
+A chunk is written beside its place and renamed, by one process at a time. Killed at any moment, a
+block is there as a whole, or counts as missing.
+"""
+
+import hashlib
+import json
+import shutil
+import warnings
+from collections.abc import Iterator, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
+
+from cldyn.checks import refuse, require
+from cldyn.experiment import Experiment, rebuild
+from cldyn.sweeps.blocks import Blocks, Box
+from cldyn.sweeps.dataset import told
+from cldyn.sweeps.request import Request, request_from
+from cldyn.sweeps.states import STATE
+from cldyn.trajectory import Plan
+
+FORMAT = 1
+RECORDED, PACKED = "recorded", "states/packed"
+_CODECS = (ZstdCodec(level=1), Crc32cCodec())
+
+
+class Shaped(NamedTuple):
+    """A record of one trajectory. shape, dtype: its own. dims: its inner dimensions."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    dims: tuple[str, ...]
+    told: dict[str, str]
+
+
+class Store:
+    """The store of a sweep, open. path: where. request: what it holds. lengths: of its blocks."""
+
+    def __init__(self, path: Path, writable: bool = False) -> None:
+        self.path = path
+        try:
+            self.root: Any = zarr.open_group(
+                path, mode="r+" if writable else "r", use_consolidated=False
+            )
+            said = self.root.attrs["cldyn"]
+        except (FileNotFoundError, KeyError, ValueError, zarr.errors.GroupNotFoundError):
+            refuse("store", str(path), "a folder that cldyn.sweep has written")
+        whole = isinstance(said, str) and self.root.attrs.get("sha256") == _digest(said)
+        require(whole, "store", str(path), "one whose zarr.json is as it was written")
+        self.made = json.loads(str(said))
+        require(self.made["format"] == FORMAT, "store", str(path), f"one of format {FORMAT}")
+        self.request = request_from(self.made["request"])
+        self.lengths = tuple(self.made["lengths"])
+        self.arrays = {name: self._array(name) for name in self.made["arrays"]}
+
+    def _array(self, name: str) -> Any:
+        try:
+            return self.root[name]
+        except (KeyError, ValueError, json.JSONDecodeError):
+            refuse("store", str(self.path / name), "an array whose zarr.json is as it was written")
+
+    @property
+    def experiment(self) -> Experiment:
+        """Made again from the store alone."""
+        return rebuild(self.request.experiment)
+
+    @property
+    def records(self) -> dict[str, Any]:
+        """Arrays of records and states, all but what says that they are there."""
+        return {name: one for name, one in self.arrays.items() if name != RECORDED}
+
+    def dataset(self) -> xr.Dataset:
+        """The records, read when they are looked at."""
+        return xr.open_zarr(self.path, consolidated=False, chunks=None)
+
+    def recorded(self, blocks: Blocks) -> np.ndarray:
+        """How many steps are there of every trajectory; none in a block that cannot be read."""
+        try:
+            return np.asarray(self.arrays[RECORDED][...])
+        except ValueError:
+            found = np.zeros(self.arrays[RECORDED].shape, np.int32)
+            for box in map(blocks.box, range(len(blocks))):
+                try:
+                    found[box] = self.arrays[RECORDED][box]
+                except ValueError:
+                    self.forget(box, blocks)
+            return found
+
+    def damaged(self, box: Box, blocks: Blocks, steps: int) -> str:
+        """The file of a block that cannot be read as it was written, "" if there is none.
+
+        steps: how many of them are there.
+        """
+        for name in self.records:
+            for file in self._files(name, box, blocks, steps):
+                if not file.is_file():
+                    return str(file)
+            try:
+                self.arrays[name][box]
+            except ValueError:
+                return str(next(self._files(name, box, blocks)))
+        return ""
+
+    def forget(self, box: Box, blocks: Blocks) -> None:
+        """A block is missing again; also what a killed process left beside its chunks."""
+        for name in (RECORDED, *self.records):
+            for file in self._files(name, box, blocks):
+                file.unlink(missing_ok=True)
+        self.sweep_up(box, blocks)
+
+    def sweep_up(self, box: Box, blocks: Blocks) -> None:
+        """Remove what a process that was killed while it wrote has left beside a block's chunks."""
+        for name in self.arrays:
+            for file in self._files(name, box, blocks):
+                for left in file.parent.glob(f"{file.name}.*.partial"):
+                    left.unlink(missing_ok=True)
+
+    def _files(
+        self, name: str, box: Box, blocks: Blocks, steps: int | None = None
+    ) -> Iterator[Path]:
+        """Files of the chunks of a block, along so many steps or all."""
+        array = self.arrays[name]
+        sizes = dict(zip(array.metadata.dimension_names, array.shape, strict=True))
+        if steps is not None and "step" in sizes:
+            sizes["step"] = steps
+        counts = [-(-n // c) for n, c in zip(sizes.values(), array.chunks, strict=True)]
+        at = [side.start // length for side, length in zip(box, blocks.lengths, strict=True)]
+        for more in np.ndindex(*counts[len(at) :]):
+            yield self.path / name / array.metadata.encode_chunk_key((*at, *more))
+
+    def state(self, box: Box) -> np.ndarray:
+        """Where the trajectories of a box stand, as bytes."""
+        return np.asarray(self.arrays[PACKED][box])
+
+    def write(self, box: Box, records: Mapping[str, np.ndarray], start: int) -> None:
+        """Records of a box in the user's order of axes, those over time from a place on."""
+        stop = len(self.request.record_at)
+        for name, values in records.items():
+            name = PACKED if name == STATE else name
+            timed = "step" in (self.arrays[name].metadata.dimension_names or ())
+            region = (*box, slice(start, stop)) if timed else box
+            self.arrays[name][region] = values
+        self.arrays[RECORDED][box] = np.full([side.stop - side.start for side in box], stop)
+
+
+def _digest(said: str) -> str:
+    return hashlib.sha256(said.encode()).hexdigest()
+
+
+def shaped(plan: Plan, records: Mapping[str, Any]) -> dict[str, Shaped]:
+    """What records of one trajectory look like, from arrays or their shapes [...]."""
+    found = {}
+    for name, one in records.items():
+        if name == STATE:
+            leaves = jax.tree.leaves(one)
+            size = sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+            found[PACKED] = Shaped((size,), np.dtype(np.uint8), ("byte",), {})
+            continue
+        long_name, units, dims = told(plan, name, one.ndim, True)
+        about = {"long_name": long_name, "units": units}
+        found[name] = Shaped(one.shape, np.dtype(one.dtype), dims, about)
+    about = {"long_name": "how many of the steps are there", "units": "1"}
+    return found | {RECORDED: Shaped((), np.dtype(np.int32), (), about)}
+
+
+def arrange(
+    path: Path, request: Request, blocks: Blocks, records: Mapping[str, Shaped], names: Any
+) -> None:
+    """Make a store, or bring one to what is asked; by one process alone, again if it was killed.
+
+    Args:
+        path: a folder, which may hold an unfinished or an older store of the same sweep.
+        request: what is asked.
+        blocks: of it.
+        records: what each looks like.
+        names: coordinates.
+    """
+    root: Any = zarr.open_group(path, mode="a", zarr_format=3, use_consolidated=False)
+    grid = tuple(axis.size for axis in blocks.grid.axes)
+    for name, one in records.items():
+        wide = (*grid, *one.shape)
+        if (path / name / "zarr.json").is_file():
+            if root[name].shape != wide:
+                root[name].resize(wide)
+            continue
+        root.create_array(
+            name, shape=wide, chunks=(*blocks.lengths, *(max(1, n) for n in one.shape)),
+            dtype=one.dtype, fill_value=np.nan if one.dtype.kind == "f" else 0,
+            dimension_names=(*blocks.grid.names, *one.dims), attributes=one.told,
+            compressors=_CODECS, config={"write_empty_chunks": True},
+        )  # fmt: skip
+    for name, (dim, values, about) in names.items():
+        _write_coordinate(root, path, name, dim, values, about)
+    said = json.dumps(
+        {
+            "format": FORMAT,
+            "request": request.words(),
+            "lengths": blocks.lengths,
+            "arrays": [*records],
+            "made": {name: version(name) for name in ("cldyn", "jax", "jaxlib", "numpy")}
+            | {"platform": jax.default_backend()},
+        }
+    )
+    about = {"experiment": request.experiment, "cldyn": said, "sha256": _digest(said)}
+    if zipped := [name for name, (dim, *_) in names.items() if name != dim]:
+        about["coordinates"] = " ".join(zipped)  # so xarray knows those that name no dimension
+    root.attrs.update(about)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # readers look for it, though the format does not name it
+        zarr.consolidate_metadata(root.store)
+
+
+def _write_coordinate(
+    root: Any, path: Path, name: str, dim: str, values: Any, about: Mapping[str, str]
+) -> None:
+    values = np.asarray(values)
+    text = values.dtype.kind in "OUS"
+    if (path / name / "zarr.json").is_file():
+        if root[name].shape != values.shape:
+            root[name].resize(values.shape)
+    else:
+        root.create_array(
+            name, shape=values.shape, chunks=values.shape, dtype="string" if text else values.dtype,
+            fill_value="" if text else 0, dimension_names=(dim,), attributes=dict(about),
+            compressors=_CODECS, config={"write_empty_chunks": True},
+        )  # fmt: skip
+    root[name][...] = values.astype(object) if text else values
+
+
+def clear(path: Path) -> None:
+    """Remove what an unfinished `arrange` has left, all but the lock."""
+    for inside in [*path.iterdir(), *(path / RECORDED).glob("*")]:
+        if inside.name in (RECORDED, "lock"):
+            continue
+        shutil.rmtree(inside) if inside.is_dir() else inside.unlink()
