@@ -13,7 +13,7 @@ from jax import Array
 
 from cldyn.data import FeatureModel, Originals, mean_views, membership
 from cldyn.encoders import append_one
-from cldyn.linalg import over
+from cldyn.linalg import over, singular
 from cldyn.losses import Supervised, Unsupervised, mix
 
 _REGISTER = 8  # rows of w fill whole vector registers: 201 coordinates cost a quarter more than 208
@@ -194,9 +194,7 @@ def frame(x: Array, member: Array, bias: bool = True) -> Frame:
     n, m, wide = x.shape
     rows = x.reshape(n * m, wide)
     eps = jnp.finfo(rows.dtype).eps
-    double = jax.dtypes.canonicalize_dtype("float64")
-    decompose = _by_factors if rows.dtype == double else _by_gram
-    left, values, basis = decompose(rows)
+    left, values, basis = singular(rows)
     dtype = values.dtype
     least = jnp.maximum(1e-10, values.size * eps).astype(dtype) * values[0]
     scale = jnp.where(values > least, values, 0) / jnp.sqrt(jnp.asarray(n * m, dtype))
@@ -205,32 +203,6 @@ def frame(x: Array, member: Array, bias: bool = True) -> Frame:
     view_factor = left.reshape(n, m, -1).mean(axis=1) * jnp.sqrt(jnp.asarray(m, dtype)) * scale
     made = _padded(scale**2, class_factor, view_factor, basis)
     return jax.tree.map(lambda leaf: leaf.astype(rows.dtype), made)
-
-
-def _by_factors(rows: Array) -> tuple[Array, Array, Array]:
-    """U [N, r], S [r] and V [D, r] of rows, by QR and a small SVD."""
-    if rows.shape[0] <= rows.shape[1]:
-        outer, triangle = jnp.linalg.qr(rows.T)
-        left, values, right = jnp.linalg.svd(triangle.T)
-        return left, values, outer @ right.T
-    outer, triangle = jnp.linalg.qr(rows)
-    left, values, right = jnp.linalg.svd(triangle)
-    return outer @ left, values, right.T
-
-
-def _by_gram(rows: Array) -> tuple[Array, Array, Array]:
-    """As `_by_factors`, of float32 rows: from their Gram matrix in float64, in half the time.
-
-    What it rounds off is 1e-8 of the largest value, less than float32 tells apart. Vectors of
-    values that are zero to float32 are zero on the longer side.
-    """
-    rows = rows.astype(float)
-    wide = rows.shape[0] <= rows.shape[1]
-    squares, short = jnp.linalg.eigh(rows @ rows.T if wide else rows.T @ rows)
-    values, short = jnp.sqrt(jnp.maximum(squares[::-1], 0)), short[:, ::-1]
-    there = values > 1e-7 * values[0]
-    long = (rows.T if wide else rows) @ short * over(there, values)
-    return (short, values, long) if wide else (long, values, short)
 
 
 def population_frame(model: FeatureModel, bias: bool = True, dtype: Any = None) -> Frame:

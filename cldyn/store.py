@@ -1,57 +1,85 @@
-"""Results on disk: labelled datasets in one zarr store."""
+"""Arrays on disk: zarr stores in which every chunk has a checksum, and that xarray just opens."""
 
-import os
-import shutil
-import tempfile
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import xarray as xr
+import zarr
+from zarr.codecs import Crc32cCodec, ZstdCodec
 
-from cldyn.checks import require
+_CODECS = (ZstdCodec(level=1), Crc32cCodec())
+
+
+def new_array(
+    root: Any,
+    name: str,
+    shape: Sequence[int],
+    chunks: Sequence[int],
+    dtype: Any,
+    dims: Sequence[str],
+    told: Mapping[str, Any],
+) -> Any:
+    """A new array of a group, NaN or 0 wherever nothing has been written.
+
+    Args:
+        root: zarr group.
+        name: of the array.
+        shape: its own.
+        chunks: lengths of chunks, at least 1.
+        dtype: of numbers; objects and words are strings.
+        dims: names of its dimensions.
+        told: attributes.
+    """
+    dtype = np.dtype(dtype)
+    text = dtype.kind in "OUST"
+    empty: Any = "" if text else np.nan if dtype.kind == "f" else 0
+    return root.create_array(
+        name, shape=tuple(shape), chunks=tuple(max(1, one) for one in chunks),
+        dtype="string" if text else dtype, fill_value=empty, dimension_names=tuple(dims),
+        attributes=dict(told), compressors=_CODECS, config={"write_empty_chunks": True},
+    )  # fmt: skip
+
+
+def put(array: Any, values: Any) -> None:
+    """Write all of an array."""
+    values = np.asarray(values)
+    array[...] = values.astype(object) if values.dtype.kind in "US" else values
+
+
+def finish(root: Any) -> None:
+    """Tell readers of all arrays at once, where they look first."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the format does not name it, xarray misses it
+        zarr.consolidate_metadata(root.store)
 
 
 def save(path: Path, datasets: Mapping[str, xr.Dataset]) -> None:
-    """Write datasets as groups of one store, "" as its root, replacing an older store.
-
-    The store is written beside its place and renamed last: it is there whole, or as it was.
-
-    Raises:
-        ValueError: the place holds something that is not a zarr store.
-    """
-    check_place(path)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
-    try:
-        for group, dataset in sorted(datasets.items()):
-            dataset.to_zarr(
-                scratch / "new",
-                group=group or None,
-                mode="a" if group else "w",
-                zarr_format=3,
-                consolidated=False,
-            )
-        if path.exists():
-            os.rename(path, scratch / "old")
-        try:
-            os.rename(scratch / "new", path)
-        except OSError:
-            if (scratch / "old").exists():
-                os.rename(scratch / "old", path)
-            raise
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+    """Write datasets as groups of a new store, "" as its root."""
+    root = zarr.create_group(path, zarr_format=3)
+    for group, dataset in sorted(datasets.items()):
+        place = root.create_group(group) if group else root
+        zipped = [str(name) for name in dataset.coords if name not in dataset.dims]
+        place.attrs.update(
+            {**dataset.attrs, **({"coordinates": " ".join(zipped)} if zipped else {})}
+        )
+        for name, one in dataset.variables.items():
+            values = np.asarray(one.values)
+            dims = [str(dim) for dim in one.dims]
+            kind = bool if values.dtype == bool else values.dtype
+            array = new_array(place, str(name), values.shape, values.shape, kind, dims, one.attrs)
+            put(array, values)
+    finish(root)
 
 
-def check_place(path: Path) -> None:
-    """Refuse a place that holds something that is not a zarr store."""
-    require(
-        not path.exists() or (path / "zarr.json").is_file(),
-        "out",
-        str(path),
-        "a new place or an earlier zarr store",
-    )
+def zipped(dataset: xr.Dataset) -> dict[str, str]:
+    """What xarray looks for, to know coordinates that name no dimension."""
+    names = [str(name) for name in dataset.coords if name not in dataset.dims]
+    return {"coordinates": " ".join(names)} if names else {}
 
 
 def load(path: Path, group: str = "") -> xr.Dataset:
-    """Read one group of a store."""
+    """One group of a store, read when it is looked at."""
     return xr.open_zarr(path, group=group or None, consolidated=False, chunks=None)

@@ -46,8 +46,14 @@ def asked(words: Iterable[str]) -> Asked:
         >>> asked(["d=20", "problem=population", "steps=50"]).experiment.problem.model.d
         20
     """
+    files, given = split(words)
+    return made(Asked(), (table(files[0]) if files else {}) | given)
+
+
+def split(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:
+    """Files, of which there may be one, and values by name."""
     files: list[str] = []
-    given: dict[str, Any] = {}
+    given: dict[str, str] = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign:
@@ -56,12 +62,12 @@ def asked(words: Iterable[str]) -> Asked:
         require(name not in given, name, value, f"one value, and {given.get(name)!r} is given too")
         given[name] = value
     require(len(files) <= 1, "file", files, "one TOML file; every other word is name=value")
-    return made((_table(files[0]) if files else {}) | given)
+    return files, given
 
 
-def made(given: Mapping[str, Any]) -> Asked:
-    """What values by name ask for, checked: nouns are put in first, outer before inner ones."""
-    owner, first = Asked(), [name for name in NAMES if name in given]
+def made(owner: Any, given: Mapping[str, Any]) -> Any:
+    """What values by name make of `Asked` or the like, checked: nouns first, outer before inner."""
+    first = [name for name in NAMES if name in given]
     for name in [*first, *(name for name in given if name not in NAMES)]:
         path = _place(owner, name, given[name])
         field, _ = nouns.declared(owner, path)
@@ -102,10 +108,10 @@ def word_of(value: Any) -> str:
 def listing(width: int = 100) -> str:
     """Every field that a word sets, by noun: its default, what it says and what it takes."""
     lines = []
-    for title, kind in _kinds():
+    for title, kind in kinds():
         says = " ".join((kind.__doc__ or "").split("\n\n")[0].split())
         lines += ["", *textwrap.wrap(f"{title}: {says}", width, subsequent_indent="  ")]
-        for name, field in _words(kind).items():
+        for name, field in fields_of(kind).items():
             takes = takes_of(field)
             allowed = f"one of {', '.join(takes.choices)}" if takes.choices else takes.text
             start = f"  {name}={word_of(field.default)}".ljust(_COLUMN - 1)
@@ -134,7 +140,7 @@ _READ: dict[str, Callable[[str], Any]] = {
 }
 
 
-def _table(path: str) -> dict[str, Any]:
+def table(path: str) -> dict[str, Any]:
     """The flat table of a file."""
     try:
         return tomllib.loads(Path(path).read_text(encoding="utf-8"))
@@ -143,7 +149,7 @@ def _table(path: str) -> dict[str, Any]:
         refuse("file", path, f"name=value, or a TOML file that can be read ({why})")
 
 
-def _words(kind: Any) -> dict[str, Field]:
+def fields_of(kind: Any) -> dict[str, Field]:
     """Fields of a class that words set: none that holds an array, structure or an unnamed noun."""
     read = {one.name: one for one in fields(kind) if takes_of(one).kind not in ("array", "other")}
     return {
@@ -151,9 +157,9 @@ def _words(kind: Any) -> dict[str, Field]:
     }
 
 
-def _kinds() -> list[tuple[str, Any]]:
+def kinds(root: Any = Asked) -> list[tuple[str, Any]]:
     """Every class with words, told by what brings it in: its word, or the field it stands in."""
-    found: list[tuple[str, Any]] = [("run", Asked)]
+    found: list[tuple[str, Any]] = [("run", root)]
     for _, kind in found:  # which grows, so that the nouns of one role stay together
         for one in fields(kind):
             if takes_of(one).kind == "noun":
@@ -166,11 +172,12 @@ def _kinds() -> list[tuple[str, Any]]:
 def _place(owner: Any, name: str, given: Any) -> nouns.Path:
     """The one place of a name; a name without one is told where it has one, or which names do."""
     there = nouns.named(owner)
-    homes = [title for title, kind in _kinds() if name in _words(kind)]
+    known = kinds(type(owner))
+    homes = [title for title, kind in known if name in fields_of(kind)]
     if name not in there or not homes:
         require(not homes, name, given, f"only with {' or '.join(homes)}")
-        known = {one for _, kind in _kinds() for one in _words(kind) if one in there}
-        near = get_close_matches(name, known, 1)
+        names = {one for _, kind in known for one in fields_of(kind) if one in there}
+        near = get_close_matches(name, names, 1)
         perhaps = f"{near[0]}, perhaps; " if near else ""
-        refuse("name", name, f"{perhaps}one of {', '.join(sorted(known))}")
+        refuse("name", name, f"{perhaps}one of {', '.join(sorted(names))}")
     return nouns.place(owner, name)

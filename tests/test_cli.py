@@ -3,14 +3,15 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from cldyn import cli, screen, store
-from cldyn.claims import paper
+from cldyn import cli, folders, screen, store
+from cldyn.claims import own, paper
 from cldyn.claims.table import (
     Claim,
     Row,
@@ -45,13 +46,13 @@ def claim(name, *measured, shows=()):
 def test_list_names_every_claim(capsys):
     status, out, _ = call(capsys, "list")
     assert status == 0 and "Xue" in out
-    for one in cli.CLAIMS:
+    for one in cli.claims.CLAIMS:
         assert f"{one.name}\n  {one.says}" in out
         assert set(one.shows) <= set(paper.STATEMENTS)
     below = out[out.index("by number:") :]
     for statement, says in paper.STATEMENTS.items():
         assert says in " ".join(below.split())
-        built = paper.that_show(cli.CLAIMS, statement)
+        built = paper.that_show(cli.claims.CLAIMS, statement)
         line = ", ".join(one.name for one in built) or "not built yet"
         assert line in below.split(statement, 1)[1].splitlines()[1]
 
@@ -76,9 +77,9 @@ def test_statements_are_known_by_their_numbers(words, statement):
 
 
 def test_a_statement_runs_the_claims_that_show_it_and_tells_its_rows(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "cores", lambda: 1)
+    monkeypatch.setattr(cli.claims, "cores", lambda: 1)
     claims = claim("one", 0.25, 0.2, shows=("Fig. 1",)), claim("two", 0.5), claim("three", 0.125)
-    monkeypatch.setattr(cli, "CLAIMS", claims)
+    monkeypatch.setattr(cli.claims, "CLAIMS", claims)
     status, out, _ = call(capsys, "reproduce", "fig 1", "--out", str(tmp_path))
     assert status == 0 and "0.25" in out and "holds" in out and "0.2 " not in out
     assert (tmp_path / "one").exists() and not (tmp_path / "two").exists()
@@ -104,7 +105,7 @@ def test_program_says_what_it_is(capsys, monkeypatch):
         for name, command in cli.COMMANDS.items():
             status, out, _ = call(capsys, name, "--help")
             assert status == 0 and out.startswith(f"usage: cldyn {name} ")
-            assert command.__doc__.split(";")[0].split(",")[0] in out
+            assert command.__doc__.splitlines()[0].split(";")[0].split(",")[0] in out
             assert f"For example: cldyn {name}" in out
             assert max(map(len, out.splitlines())) <= 120
 
@@ -137,7 +138,7 @@ def test_fields_are_listed(capsys):
     ],
 )
 def test_bad_words_get_one_line(capsys, monkeypatch, words, named):
-    monkeypatch.setattr(cli, "_studied", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(cli.claims, "_studied", lambda *_: pytest.fail("ran"))
     status, out, err = call(capsys, *words)
     assert status == 2 and out == ""
     assert err.count("\n") == 1 and named in err and "allowed" in err and "---" not in err
@@ -145,9 +146,9 @@ def test_bad_words_get_one_line(capsys, monkeypatch, words, named):
 
 def test_words_stand_among_options(capsys, monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr(cli.own, "study", lambda *given: asked.append(given))
-    for name in ("_kept", "_tell"):
-        monkeypatch.setattr(cli, name, lambda *_: None)
+    monkeypatch.setattr(own, "study", lambda *given: asked.append(given))
+    for name in ("kept", "tell"):
+        monkeypatch.setattr(cli.settings, name, lambda *_: None)
     (tmp_path / "my.toml").write_text("n = 8\nseeds = 2\nsteps = 7")
     words = f"run d=20 --steps 3 optimizer=adam --out {tmp_path} {tmp_path / 'my.toml'} m=4"
     assert call(capsys, *words.split())[0] == 0
@@ -156,44 +157,71 @@ def test_words_stand_among_options(capsys, monkeypatch, tmp_path):
 
 
 def test_a_folder_with_something_else_is_not_overwritten(tmp_path):
-    place = tmp_path / "trajectories.zarr"
-    place.mkdir()
-    (place / "precious").write_text("mine")
-    with pytest.raises(ValueError, match="allowed"):
-        store.save(place, {"": xr.Dataset({"a": ("t", np.arange(3.0))})})
-    assert (place / "precious").read_text() == "mine" and len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(ValueError, match="mine"):
+        folders.check(tmp_path, ["table.csv"])
+    (tmp_path / "mine").rename(tmp_path / "table.csv")
+    assert folders.check(tmp_path, ["table.csv"]) == tmp_path
+    assert [path.name for path in tmp_path.iterdir()] == ["table.csv"]
 
 
-def test_store_returns_what_was_saved(tmp_path):
+def test_a_store_returns_what_was_saved_and_xarray_opens_it(tmp_path):
     features = np.array(["class", "subclass"], object)
     root = xr.Dataset(
-        {"a": (("seed", "feature"), np.eye(2))},
-        coords={"feature": features},
+        {"a": (("seed", "feature"), np.eye(2)), "good": ("seed", np.array([True, False]))},
+        coords={"feature": features, "data_seed": ("seed", [3, 4])},
         attrs={"experiment": "{}"},
     )
-    for _ in range(2):  # the second replaces the first
-        store.save(tmp_path / "s.zarr", {"": root, "other": root * 2})
-    np.testing.assert_array_equal(store.load(tmp_path / "s.zarr").a, np.eye(2))
-    assert list(store.load(tmp_path / "s.zarr").feature.values) == ["class", "subclass"]
-    np.testing.assert_array_equal(store.load(tmp_path / "s.zarr", "other").a, 2 * np.eye(2))
-    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+    store.save(tmp_path / "s.zarr", {"": root, "other": root * 2, "none": xr.Dataset()})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        tree = xr.open_datatree(tmp_path / "s.zarr")
+    assert tree.to_dataset().equals(root) and tree["other"].to_dataset().equals(root * 2)
+    assert {*tree.data_seed.coords} >= {"data_seed"} and tree.attrs == {"experiment": "{}"}
+    assert store.load(tmp_path / "s.zarr", "other").equals(root * 2)
 
 
-def test_a_failed_replacement_leaves_the_old_store(tmp_path, monkeypatch):
-    place = tmp_path / "s.zarr"
-    store.save(place, {"": xr.Dataset({"a": ("t", np.arange(3.0))})})
-    rename = os.rename
+def test_every_flipped_bit_of_a_store_is_found(tmp_path):
+    store.save(tmp_path / "s.zarr", {"": xr.Dataset({"a": ("t", np.arange(40.0))})})
+    chunk = tmp_path / "s.zarr" / "a" / "c" / "0"
+    written = chunk.read_bytes()
+    for place in range(0, 8 * len(written), 7):
+        flipped = bytearray(written)
+        flipped[place // 8] ^= 1 << place % 8
+        chunk.write_bytes(flipped)
+        with pytest.raises(ValueError, match="checksum"):
+            store.load(tmp_path / "s.zarr").a.load()
 
-    def failing(source, target):
-        if str(source).endswith("new"):
-            raise OSError("no")
-        rename(source, target)
 
-    monkeypatch.setattr(os, "rename", failing)
-    with pytest.raises(OSError, match="no"):
-        store.save(place, {"": xr.Dataset({"a": ("t", np.zeros(3))})})
-    np.testing.assert_array_equal(store.load(place).a, np.arange(3.0))
-    assert [path.name for path in tmp_path.iterdir()] == ["s.zarr"]
+def test_a_folder_is_replaced_as_a_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "result"
+    for text in ("one", "two"):
+        with folders.replaced(place) as new:
+            (new / "table").write_text(text)
+            (new / text).touch()
+            others = {path.name for path in tmp_path.iterdir()} - {new.name}
+            assert others == ({"result"} if text == "two" else set())
+        assert {path.name for path in place.iterdir()} == {"table", text}
+    with pytest.raises(OSError, match="full"), folders.replaced(place) as new:
+        (new / "table").write_text("half")
+        raise OSError("full")
+    assert (place / "table").read_text() == "two"
+    (tmp_path / ".result.new").mkdir()  # a killed process leaves it, the next one uses it
+    (tmp_path / ".result.new" / "table").write_text("left")
+    with folders.replaced(place) as new, pytest.raises(ValueError, match="no other process"):
+        assert not any(new.iterdir())
+        with folders.replaced(place):
+            pytest.fail("two at a time")
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
+
+
+def test_where_folders_cannot_be_exchanged_at_once_it_takes_two_steps(tmp_path, monkeypatch):
+    monkeypatch.setattr(folders.ctypes, "CDLL", lambda *_, **__: object())
+    for text in ("one", "two"):
+        with folders.replaced(tmp_path / "result") as new:
+            (new / text).touch()
+        assert [path.name for path in (tmp_path / "result").iterdir()] == [text]
+    assert [path.name for path in tmp_path.iterdir()] == ["result"]
 
 
 @pytest.mark.parametrize(
@@ -254,10 +282,10 @@ def test_what_is_predicted_stands_beside_what_is_found():
 def test_all_claims_end_in_one_summary_and_the_status_of_the_verdicts(
     tmp_path, monkeypatch, capsys
 ):
-    monkeypatch.setattr(cli, "cores", lambda: 1)  # processes of their own know other claims
+    monkeypatch.setattr(cli.claims, "cores", lambda: 1)  # processes of their own know other claims
     for last, expected in ((0.5, 0), (2.0, 1)):
         claims = claim("first", 0.1, 0.2), claim("second", 0.3, last)
-        monkeypatch.setattr(cli, "CLAIMS", claims)
+        monkeypatch.setattr(cli.claims, "CLAIMS", claims)
         status, out, _ = call(capsys, "reproduce", "--out", str(tmp_path))
         summary = out[out.index("all claims") :]
         assert status == expected and summary.index("first") < summary.index("second")
@@ -282,7 +310,7 @@ from cldyn.claims.table import Claim, Study, Subject, at_most, found
 
 
 def study():
-    cores, here = cli.cores(), Path(sys.argv[1])
+    cores, here = cli.claims.cores(), Path(sys.argv[1])
     (here / f"{os.getpid()}.here").touch()
     while len([*here.glob("*.here")]) < 2:  # side by side: they meet
         time.sleep(0.01)
@@ -290,14 +318,16 @@ def study():
     return Study([*rows, at_most(Subject("its", "cores"), 1, cores)], {"": xr.Dataset()}, Figure())
 
 
-cli.CLAIMS = tuple(Claim(name, "", (), "", "", study) for name in ("first", "second"))
+cli.claims.CLAIMS = tuple(Claim(name, "", (), "", "", study) for name in ("first", "second"))
 if __name__ == "__main__":
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:2])
     cli.main(["reproduce", "--out", sys.argv[1]])
 """
 
 
-@pytest.mark.skipif(cli.cores() < 2, reason="one core: claims follow each other in one process")
+@pytest.mark.skipif(
+    cli.claims.cores() < 2, reason="one core: claims follow each other in one process"
+)
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="processes share all cores")
 def test_claims_are_studied_side_by_side_each_with_cores_of_its_own(tmp_path):
     (tmp_path / "program.py").write_text(PROGRAM)
@@ -314,7 +344,7 @@ def test_claims_are_studied_side_by_side_each_with_cores_of_its_own(tmp_path):
 
 
 def test_what_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "_studied", lambda *_: pytest.fail("ran"))
+    monkeypatch.setattr(cli.claims, "_studied", lambda *_: pytest.fail("ran"))
     for name in ("trajectories.zarr", "table.csv", "figure.png"):
         out = tmp_path / name.split(".")[0]
         (out / "class-collapse" / name).mkdir(parents=True)

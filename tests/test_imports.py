@@ -16,7 +16,8 @@ BELOW = {
     "fields": {"checks"},
     "nouns": {"checks", "fields"},
     "linalg": set(),
-    "store": {"checks"},
+    "store": set(),
+    "folders": {"checks"},
     "phases": set(),
     "dynamics": set(),
     "data": {"checks", "fields", "nouns"},
@@ -34,14 +35,15 @@ BELOW["theory"] = {"checks", "nouns", "data", "encoders", "losses", "moments", "
 BELOW["trajectory"] = {
     *BELOW["experiment"], "experiment", "theory", "measures", "dynamics", "linalg",
 }  # fmt: skip
-BELOW["sweeps"] = {"checks", "nouns", "encoders", "experiment", "trajectory"}
+BELOW["sweeps"] = {"checks", "nouns", "encoders", "experiment", "trajectory", "store"}
 BELOW["plots"] = {"phases"}
 BELOW["claims"] = {
     *BELOW["trajectory"], "trajectory", "sweeps", "plots", "phases", "observables",
 }  # fmt: skip
 BELOW["words"] = {*BELOW["trajectory"], "trajectory"}
+BELOW["axes"] = {*BELOW["words"], "words"}
 BELOW["screen"] = {"claims"}
-BELOW["cli"] = {*BELOW["claims"], "claims", "words", "screen", "store"}
+BELOW["cli"] = {*BELOW["claims"], "claims", "words", "axes", "screen", "store", "folders"}
 OWNERS = {"matplotlib": "plots", "flax": "encoders", "tyro": "cli"}
 LONGEST_FILE, LONGEST_FUNCTION, IGNORED_TYPES = 300, 50, 4
 

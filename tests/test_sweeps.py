@@ -12,7 +12,7 @@ import cldyn
 from cldyn import Gd, Population
 from cldyn.sweeps import execute, tiles
 from cldyn.sweeps.grid import grid_of
-from cldyn.sweeps.tiles import Shape, tile_shape
+from cldyn.sweeps.tiles import tile_shape
 
 CUT = [0, 3, 10, 25]
 

@@ -12,11 +12,11 @@ from cldyn.words import asked, listing, value_of, word_of
 
 pytestmark = pytest.mark.quick
 
-KINDS = words._kinds()
+KINDS = words.kinds()
 FIELDS = [
     pytest.param(title, name, field, id=f"{title}.{name}")
     for title, kind in KINDS
-    for name, field in words._words(kind).items()
+    for name, field in words.fields_of(kind).items()
 ]
 
 
@@ -63,7 +63,7 @@ def test_every_noun_is_listed_within_the_width():
             for word in known:
                 assert any(line.startswith(f"{role}={word}: ") for line in lines)
     for _, kind in KINDS:
-        for name, field in words._words(kind).items():
+        for name, field in words.fields_of(kind).items():
             assert any(line.startswith(f"  {name}={word_of(field.default)}") for line in lines)
 
 

@@ -149,13 +149,11 @@ def _verdict(good: bool) -> Literal["holds", "fails"]:
 
 
 def write(path: Path, rows: list[Row]) -> None:
-    """The table as csv, whole or not at all."""
-    scratch = path.with_name(f".{path.name}")
-    with scratch.open("w", newline="") as file:
+    """The table as csv."""
+    with path.open("w", newline="") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Row)])
         writer.writeheader()
         for row in rows:
             error = row.relative_error
             shown = "" if math.isnan(error) else f"{error:.3g}"
             writer.writerow(asdict(row) | {"relative_error": shown})
-    scratch.replace(path)

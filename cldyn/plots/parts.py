@@ -146,7 +146,5 @@ def legend(
 
 @styled
 def save(figure: Figure, path: Path) -> None:
-    """Write a figure by the ending of its path, whole or not at all."""
-    scratch = path.with_name(f".{path.name}")
-    figure.savefig(scratch, format=path.suffix[1:], dpi=150)
-    scratch.replace(path)
+    """Write a figure by the ending of its path."""
+    figure.savefig(path, dpi=150)

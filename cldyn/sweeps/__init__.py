@@ -12,7 +12,15 @@ import xarray as xr
 from cldyn.checks import is_size, record_steps, require
 from cldyn.experiment import Experiment
 from cldyn.sweeps.dataset import dataset_of
-from cldyn.sweeps.execute import Records, Work, cores, forecast_work, run_parts, training_work
+from cldyn.sweeps.execute import (
+    Records,
+    Work,
+    cores,
+    forecast_work,
+    forget,
+    run_parts,
+    training_work,
+)
 from cldyn.sweeps.grid import Group, grid_of
 from cldyn.sweeps.progress import bar
 from cldyn.sweeps.request import request_of
@@ -20,7 +28,7 @@ from cldyn.sweeps.stored import sweep_into
 from cldyn.sweeps.tiles import Part, Trajectories, sizes_of
 from cldyn.trajectory import Measures, Plan, bounds_peak, forecast_plan, plan_of, without_batches
 
-__all__ = ["Group", "cores", "forecast", "sweep"]
+__all__ = ["Group", "cores", "forecast", "forget", "sweep"]
 
 
 def sweep(

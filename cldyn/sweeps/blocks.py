@@ -8,7 +8,7 @@ import numpy as np
 from cldyn.sweeps.grid import Grid
 from cldyn.sweeps.tiles import Part
 
-STEPS = 2**20  # trajectories x steps of a block: less than a second of work lost, and few writes
+WORK = 2**31  # of a block: less than a second of work to lose, and few files
 BYTES = 2**25  # of a block's records
 
 Box = tuple[slice, ...]
@@ -97,12 +97,12 @@ def lengths_of(grid: Grid, most: int, rows: int = 1) -> tuple[int, ...]:
     return tuple(lengths[i] for i in range(len(grid.axes)))
 
 
-def most_of(steps: int, record_bytes: int, least: int) -> int:
+def most_of(work: int, record_bytes: int, least: int) -> int:
     """Trajectories of a block.
 
     Args:
-        steps: of each.
+        work: of each, as bytes of parameters x inputs that they meet.
         record_bytes: of each.
         least: of a tile.
     """
-    return max(least, min(STEPS // max(1, steps), BYTES // max(1, record_bytes)))
+    return max(least, min(WORK // max(1, work), BYTES // max(1, record_bytes)))

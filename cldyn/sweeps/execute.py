@@ -212,3 +212,9 @@ def cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def forget() -> None:
+    """Free the programs of tiles, which another sweep hardly uses again."""
+    for program in (train_tile, forecast_tile):
+        program.clear_cache()  # type: ignore[attr-defined]

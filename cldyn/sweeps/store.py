@@ -10,10 +10,10 @@ A chunk is written beside its place and renamed, by one process at a time. Kille
 block is there as a whole, or counts as missing.
 """
 
+import contextlib
 import hashlib
 import json
 import shutil
-import warnings
 from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
@@ -23,19 +23,19 @@ import jax
 import numpy as np
 import xarray as xr
 import zarr
-from zarr.codecs import Crc32cCodec, ZstdCodec
 
 from cldyn.checks import refuse, require
 from cldyn.experiment import Experiment, rebuild
+from cldyn.store import finish, new_array, put
 from cldyn.sweeps.blocks import Blocks, Box
 from cldyn.sweeps.dataset import told
+from cldyn.sweeps.grid import Axis, Grid
 from cldyn.sweeps.request import Request, request_from
 from cldyn.sweeps.states import STATE
 from cldyn.trajectory import Plan
 
 FORMAT = 1
 RECORDED, PACKED = "recorded", "states/packed"
-_CODECS = (ZstdCodec(level=1), Crc32cCodec())
 
 
 class Shaped(NamedTuple):
@@ -65,18 +65,29 @@ class Store:
         require(self.made["format"] == FORMAT, "store", str(path), f"one of format {FORMAT}")
         self.request = request_from(self.made["request"])
         self.lengths = tuple(self.made["lengths"])
-        self.arrays = {name: self._array(name) for name in self.made["arrays"]}
+        with zarr.config.set({"array.write_empty_chunks": True}):  # what is empty is not missing
+            self.arrays = {name: self._array(name) for name in self.made["arrays"]}
 
     def _array(self, name: str) -> Any:
+        axes = tuple(next(iter(group)) for group in self.request.axes)
         try:
-            return self.root[name]
-        except (KeyError, ValueError, json.JSONDecodeError):
-            refuse("store", str(self.path / name), "an array whose zarr.json is as it was written")
+            array = self.root[name]
+            whole = (array.metadata.dimension_names or ())[: len(axes)] == axes
+        except (KeyError, ValueError, AttributeError):
+            whole = False
+        require(whole, "store", str(self.path / name), "one whose zarr.json is as it was written")
+        return array
 
     @property
     def experiment(self) -> Experiment:
         """Made again from the store alone."""
         return rebuild(self.request.experiment)
+
+    def blocks(self) -> Blocks:
+        """Its blocks, known without the experiment."""
+        flags = zip(self.request.axes, self.made["of_problem"], strict=True)
+        axes = (Axis(next(iter(group)), group, group, flag) for group, flag in flags)
+        return Blocks(Grid(tuple(axes)), self.lengths)
 
     @property
     def records(self) -> dict[str, Any]:
@@ -89,30 +100,30 @@ class Store:
 
     def recorded(self, blocks: Blocks) -> np.ndarray:
         """How many steps are there of every trajectory; none in a block that cannot be read."""
+        array = self.arrays[RECORDED]
         try:
-            return np.asarray(self.arrays[RECORDED][...])
+            return np.asarray(array[...])
         except ValueError:
-            found = np.zeros(self.arrays[RECORDED].shape, np.int32)
+            found = np.zeros(array.shape, np.int32)
             for box in map(blocks.box, range(len(blocks))):
-                try:
-                    found[box] = self.arrays[RECORDED][box]
-                except ValueError:
-                    self.forget(box, blocks)
+                with contextlib.suppress(ValueError):
+                    found[box] = array[box]
             return found
 
     def damaged(self, box: Box, blocks: Blocks, steps: int) -> str:
-        """The file of a block that cannot be read as it was written, "" if there is none.
+        """The file of a block that is not as it was written, "" if there is none.
 
         steps: how many of them are there.
         """
-        for name in self.records:
-            for file in self._files(name, box, blocks, steps):
-                if not file.is_file():
-                    return str(file)
+        for name in (RECORDED, *(self.records if steps else ())):
+            files = [*self._files(name, box, blocks, steps)]
+            lost = [file for file in files if steps and not file.is_file()]
             try:
                 self.arrays[name][box]
             except ValueError:
-                return str(next(self._files(name, box, blocks)))
+                lost = lost or files
+            if lost:
+                return str(lost[0])
         return ""
 
     def forget(self, box: Box, blocks: Blocks) -> None:
@@ -134,7 +145,7 @@ class Store:
     ) -> Iterator[Path]:
         """Files of the chunks of a block, along so many steps or all."""
         array = self.arrays[name]
-        sizes = dict(zip(array.metadata.dimension_names, array.shape, strict=True))
+        sizes = dict(zip(array.metadata.dimension_names or (), array.shape, strict=True))
         if steps is not None and "step" in sizes:
             sizes["step"] = steps
         counts = [-(-n // c) for n, c in zip(sizes.values(), array.chunks, strict=True)]
@@ -192,24 +203,18 @@ def arrange(
     root: Any = zarr.open_group(path, mode="a", zarr_format=3, use_consolidated=False)
     grid = tuple(axis.size for axis in blocks.grid.axes)
     for name, one in records.items():
-        wide = (*grid, *one.shape)
-        if (path / name / "zarr.json").is_file():
-            if root[name].shape != wide:
-                root[name].resize(wide)
-            continue
-        root.create_array(
-            name, shape=wide, chunks=(*blocks.lengths, *(max(1, n) for n in one.shape)),
-            dtype=one.dtype, fill_value=np.nan if one.dtype.kind == "f" else 0,
-            dimension_names=(*blocks.grid.names, *one.dims), attributes=one.told,
-            compressors=_CODECS, config={"write_empty_chunks": True},
-        )  # fmt: skip
+        dims = *blocks.grid.names, *one.dims
+        _sized(root, path, name, (*grid, *one.shape), (*blocks.lengths, *one.shape), one, dims)
     for name, (dim, values, about) in names.items():
-        _write_coordinate(root, path, name, dim, values, about)
+        values = np.asarray(values)
+        one = Shaped((), values.dtype, (), about)
+        put(_sized(root, path, name, values.shape, values.shape, one, (dim,)), values)
     said = json.dumps(
         {
             "format": FORMAT,
             "request": request.words(),
             "lengths": blocks.lengths,
+            "of_problem": [axis.of_problem for axis in blocks.grid.axes],
             "arrays": [*records],
             "made": {name: version(name) for name in ("cldyn", "jax", "jaxlib", "numpy")}
             | {"platform": jax.default_backend()},
@@ -219,26 +224,18 @@ def arrange(
     if zipped := [name for name, (dim, *_) in names.items() if name != dim]:
         about["coordinates"] = " ".join(zipped)  # so xarray knows those that name no dimension
     root.attrs.update(about)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # readers look for it, though the format does not name it
-        zarr.consolidate_metadata(root.store)
+    finish(root)
 
 
-def _write_coordinate(
-    root: Any, path: Path, name: str, dim: str, values: Any, about: Mapping[str, str]
-) -> None:
-    values = np.asarray(values)
-    text = values.dtype.kind in "OUS"
-    if (path / name / "zarr.json").is_file():
-        if root[name].shape != values.shape:
-            root[name].resize(values.shape)
-    else:
-        root.create_array(
-            name, shape=values.shape, chunks=values.shape, dtype="string" if text else values.dtype,
-            fill_value="" if text else 0, dimension_names=(dim,), attributes=dict(about),
-            compressors=_CODECS, config={"write_empty_chunks": True},
-        )  # fmt: skip
-    root[name][...] = values.astype(object) if text else values
+def _sized(
+    root: Any, path: Path, name: str, shape: Any, chunks: Any, one: Shaped, dims: Any
+) -> Any:
+    """An array of this shape, made or resized."""
+    if not (path / name / "zarr.json").is_file():
+        return new_array(root, name, shape, chunks, one.dtype, dims, one.told)
+    if root[name].shape != shape:
+        root[name].resize(shape)
+    return root[name]
 
 
 def clear(path: Path) -> None:

@@ -5,90 +5,31 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Executor, as_completed
+from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
-from cldyn import trajectory
 from cldyn.checks import require
-from cldyn.experiment import Experiment, numerics
+from cldyn.experiment import Experiment
 from cldyn.sweeps import store as stores
-from cldyn.sweeps.blocks import Blocks, Box, lengths_of, most_of
+from cldyn.sweeps.asked import Asked, ready
+from cldyn.sweeps.blocks import Box
 from cldyn.sweeps.dataset import coordinates
 from cldyn.sweeps.execute import cores, run_parts, training_work
-from cldyn.sweeps.grid import grid_of
 from cldyn.sweeps.locks import Locks
 from cldyn.sweeps.progress import bar
 from cldyn.sweeps.request import Request
 from cldyn.sweeps.states import STATE
-from cldyn.sweeps.store import RECORDED, Shaped, Store
-from cldyn.sweeps.tiles import Part, Shape, Trajectories, sizes_of
-from cldyn.trajectory import Measures, Plan, plan_of
+from cldyn.sweeps.store import RECORDED, Store
+from cldyn.sweeps.tiles import Part
+from cldyn.trajectory import Measures
 
+SHARDS = "shards"  # a folder beside the lock, which says in how many parts it is done
 _PARTS = 64  # of a sweep that an executor gets, at most
 _PATIENCE = 0.2  # seconds between looks at blocks that another process is at work on
-
-
-class Asked(NamedTuple):
-    """A request made ready: its trajectories, their plan, and shapes of what each records."""
-
-    request: Request
-    trajectories: Trajectories
-    plan: Plan
-    blocks: Blocks
-    shape: Shape
-    like: dict[str, Any]
-
-    @property
-    def shaped(self) -> dict[str, Shaped]:
-        """What is stored of a trajectory."""
-        return stores.shaped(self.plan, self.like)
-
-
-def ready(
-    experiment: Experiment, request: Request, measure: Measures, lengths: Sequence[int] | None
-) -> Asked:
-    """A request made ready. lengths: of blocks; None: of new ones."""
-    grid = grid_of(experiment, request.axes)
-    trajectories = Trajectories(experiment, grid)
-    plan = plan_of(experiment, measure, trajectories.varied)
-    like = _like(trajectories, plan, np.asarray(request.record_at, np.int32), request.states)
-    sizes = sizes_of(experiment, plan, trajectories.rows)
-    if lengths is None:
-        recorded = sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(like))
-        tile = trajectories.shape(sizes, plan)
-        least = tile.rows * tile.trajectories
-        lengths = lengths_of(
-            grid, most_of(request.record_at[-1], recorded, least), 1 if tile.one else tile.rows
-        )
-    blocks = Blocks(grid, tuple(lengths))
-    shape = trajectories.shape(sizes, plan, blocks.counts())
-    return Asked(request, trajectories, plan, blocks, shape, like)
-
-
-def _like(
-    trajectories: Trajectories, plan: Plan, record_at: np.ndarray, states: bool
-) -> dict[str, Any]:
-    """Shapes of what a trajectory records, and of its last state."""
-
-    def one() -> dict[str, Any]:
-        problem = jax.tree.map(lambda leaf: leaf[0], trajectories.problem)
-        training = jax.tree.map(lambda leaf: leaf[0, 0], trajectories.training)
-        setting = trajectory.with_step(trajectory.setting_of(problem, training, plan))
-        done, _ = trajectory.train(setting, plan, jnp.asarray(record_at))
-        rate = trajectory.step_size(setting.training)
-        last = {STATE: done.state} if states else {}
-        return {
-            **done.records, "finite_steps": done.state.finite_steps, "step_size": rate, **last
-        }  # fmt: skip
-
-    with numerics(plan.precision):
-        return jax.eval_shape(one)
 
 
 def sweep_into(
@@ -115,8 +56,10 @@ def sweep_into(
     locks = Locks(_place(path) / RECORDED / "lock")
     asked = _open(path, experiment, request, measure, locks)
     try:
-        parts = np.array_split(np.arange(len(asked.blocks)), shard[1])
-        mine = parts[shard[0] - 1].tolist()
+        mine = blocks_of(len(asked.blocks), shard)
+        if shard != (1, 1):
+            (path / RECORDED / SHARDS).mkdir(exist_ok=True)
+            (path / RECORDED / SHARDS / "{}-{}".format(*shard)).touch()
         if executor is None:
             _work(Store(path, writable=True), asked, mine, locks, progress)
         else:
@@ -127,6 +70,11 @@ def sweep_into(
     finally:
         locks.leave()
     return Store(path).dataset()
+
+
+def blocks_of(count: int, shard: tuple[int, int]) -> list[int]:
+    """The blocks of a shard; those of the same problems stay together."""
+    return np.array_split(np.arange(count), shard[1])[shard[0] - 1].tolist()
 
 
 def _place(path: Path) -> Path:
@@ -227,7 +175,7 @@ def lack_of(recorded: np.ndarray, box: Box, last: int) -> Lack | None:
 
 def _around(mask: np.ndarray) -> Box:
     """The smallest box around what is true."""
-    return tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.nonzero(mask)[: mask.ndim])
+    return tuple(slice(int(at.min()), int(at.max()) + 1) for at in np.argwhere(mask).T)
 
 
 def _missing(store: Store, asked: Asked, mine: Sequence[int]) -> dict[int, Lack]:
@@ -245,12 +193,13 @@ def _mend(store: Store, asked: Asked, mine: Sequence[int], locks: Locks) -> None
         if not locks.take(i):
             continue
         try:
-            if not recorded[box].any():
-                store.sweep_up(box, asked.blocks)
-            elif file := store.damaged(box, asked.blocks, int(recorded[box].max())):
+            steps = int(recorded[box].max())
+            if file := store.damaged(box, asked.blocks, steps):
                 store.forget(box, asked.blocks)
                 told = f"store: {file} is damaged or missing; its block is done again"
                 warnings.warn(told, stacklevel=2)
+            elif not steps:
+                store.sweep_up(box, asked.blocks)
         finally:
             locks.give(i)
 
@@ -297,18 +246,19 @@ def _send(
     """Have the processes of an executor do blocks."""
     missing = [*_missing(Store(path), asked, mine)]
     parts = np.array_split(missing, min(len(missing), _PARTS) or 1)
+    waiting: dict[Future[None], int] = {}
     with bar(len(missing), progress) as advance:
-        waiting = {
-            executor.submit(_remote, str(path), experiment, measure, part.tolist()): part.size
-            for part in parts
-        }
         try:
+            for part in parts:
+                future = executor.submit(_remote, str(path), experiment, measure, part.tolist())
+                waiting[future] = part.size
             for future in as_completed(waiting):
                 future.result()
                 advance(waiting[future])
-        except BaseException:
+        except BaseException as error:
             for future in waiting:
                 future.cancel()
+            error.add_note(f"What is done is kept in {path}; the same call goes on from there.")
             raise
 
 

@@ -1,0 +1,80 @@
+"""A sweep of one's own beside theory: every trajectory's end and learning steps, as predicted."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from cldyn import plots
+from cldyn.phases import phases
+from cldyn.sweeps import forecast
+from cldyn.sweeps.store import Store
+
+_NORMS = "feature_norms"
+
+
+def comparison(path: Path) -> tuple[pd.DataFrame, plots.Figure]:
+    """What a store has measured at its last step beside the predicted limit.
+
+    Args:
+        path: of the store, of a linear encoder with the spectral loss.
+
+    Returns:
+        A row of every trajectory and quantity, with columns of the axes, quantity, measured and
+        predicted; and its picture.
+    """
+    store = Store(path)
+    measured = store.dataset()
+    known = forecast(store.experiment, store.request.axes, critical=False, progress=False)
+    last, parts = measured.isel(step=-1), []
+    for name in known.data_vars:
+        if name in last and last[name].dtype.kind == "f" and name != "step_size":
+            parts += _rows(str(name), last[name], known[name])
+    if _NORMS in measured:
+        curves = measured[_NORMS].transpose(*known[_NORMS].dims[:-1], "feature", "step")
+        learned = xr.zeros_like(curves.isel(step=0), float)
+        learned.values[...] = phases(measured.step, curves).learned
+        parts += _rows("learning step", learned, known.learning_step)
+    rows = pd.concat(parts, ignore_index=True)
+    return rows, plots.compared(rows)
+
+
+def _rows(name: str, measured: xr.DataArray, predicted: xr.DataArray) -> list[pd.DataFrame]:
+    both = xr.Dataset({"measured": measured.drop_vars("step", errors="ignore")})
+    both["predicted"] = predicted.drop_vars("step", errors="ignore")
+    found = []
+    for feature in both.feature.values.tolist() if "feature" in both.dims else [""]:
+        one = both.sel(feature=feature, drop=True) if feature else both
+        quantity = {_NORMS: f"|W v| of {feature}"}.get(name, f"{name} {feature}".strip())
+        frame = one.to_dataframe().reset_index() if one.dims else _single(one)
+        found.append(frame.drop(columns="index", errors="ignore").assign(quantity=quantity))
+    return found
+
+
+def _single(one: xr.Dataset) -> pd.DataFrame:
+    return pd.DataFrame({name: [one[name].item()] for name in ("measured", "predicted")})
+
+
+def summary(rows: pd.DataFrame) -> str:
+    """By quantity: how far measured is from predicted, and where it is farthest."""
+    lines = []
+    for name, some in rows.groupby("quantity", sort=False):
+        apart = (some.measured - some.predicted).abs()
+        there = apart[np.isfinite(apart)]
+        if there.empty:
+            lines.append(f"{name}: nothing to compare")
+            continue
+        worst = some.loc[there.idxmax()]
+        lines.append(
+            f"{name}: {len(there)} of {len(some)} trajectories, off by {there.median():.3g} in the "
+            f"median; most, {there.max():.3g}, at {_where(worst)}"
+        )
+    return "\n".join(lines)
+
+
+def _where(row: Any) -> str:
+    inside = [name for name in row.index if name not in ("measured", "predicted", "quantity")]
+    told = ", ".join(f"{name} {row[name]}" for name in inside) or "its one trajectory"
+    return f"{told} ({row.measured:.4g} measured, {row.predicted:.4g} predicted)"

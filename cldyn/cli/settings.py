@@ -1,0 +1,65 @@
+"""Commands about a setting of one's own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cldyn import screen
+from cldyn.claims import own
+from cldyn.cli.results import Words, kept, tell, writable
+from cldyn.words import asked, listing
+
+
+@dataclass(frozen=True)
+class Run:
+    """Train a setting of your own over some seeds, and say what theory predicts of it.
+
+    Every word sets a field by its name, in any order: an encoder, a loss or another noun, or one of
+    their numbers; cldyn fields lists all of them. What is not set has its default. A file holds the
+    same names as a flat TOML table (encoder = "mlp"), which the words override.
+
+    For example: cldyn run encoder=mlp optimizer=adam learning_rate=0.01 --steps 300
+
+    Args:
+        words: fields by name, and at most one file of them.
+        steps: training steps.
+        seeds: how many seeds, of data, initialization and batches alike.
+        out: folder for run/figure.png, run/table.csv and run/trajectories.zarr.
+    """
+
+    words: Annotated[
+        Words, tyro.conf.arg(metavar="[NAME=VALUE ...] [FILE.toml]", help_behavior_hint="")
+    ] = ()
+    steps: Annotated[
+        str | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: 400)")
+    ] = None
+    seeds: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: 8)")] = (
+        None
+    )
+    out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results")
+
+    def run(self) -> int:
+        """Run the setting; what makes no sense is refused before anything is written."""
+        options = {"steps": self.steps, "seeds": self.seeds}
+        told = [f"{name}={value}" for name, value in options.items() if value is not None]
+        meant = asked([*self.words, *told])
+        folder = writable(self.out / "run")
+        study = own.study(meant.experiment, meant.steps, meant.seeds)
+        tell("run", kept(study, folder, "png"), folder)
+        return 0
+
+
+@dataclass(frozen=True)
+class Fields:
+    """List every field that cldyn run sets: its default, what it says and what it takes.
+
+    For example: cldyn fields
+    """
+
+    def run(self) -> int:
+        """Print the fields."""
+        print("cldyn run NAME=VALUE ... sets these; several numbers are said as 2,1.5\n")
+        print(listing(min(100, screen.console().width)))
+        return 0

@@ -1,0 +1,147 @@
+"""Commands about sweeps: trained into a store, looked at, and compared with what theory says."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from cldyn import plots
+from cldyn.axes import Swept, swept
+from cldyn.checks import require
+from cldyn.claims.comparison import comparison, summary
+from cldyn.cli.results import Words
+from cldyn.sweeps import survey, sweep
+from cldyn.sweeps.store import Store
+
+# How schedulers tell a task of a job array which it is: its number, the first and the last one, or
+# its number from 0 on and how many there are.
+_RANGES = (
+    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX"),
+    ("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST"),
+)
+_RANKS = (
+    ("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("SLURM_PROCID", "SLURM_NTASKS"),
+)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Train many trajectories into a store; the same command again does what is missing.
+
+    Words and the file set fields as those of cldyn run; several values are an axis.
+
+    For example: cldyn sweep learning_rate=0.01,0.02 seed,data_seed=0:16 --store sweep.zarr
+                 cldyn sweep steps.toml --store sweep.zarr --shard 1/8
+
+    Args:
+        words: fields by name, several values of a number for an axis, and at most one TOML file.
+        store: folder of the zarr store.
+        resume: go on with what the store was asked, without words.
+        states: keep where trajectories stand, to train them to later steps.
+        shard: i/n, the i-th of n parts of the work, from 1 on; auto: as a job array says.
+        dry_run: say what it would take, and train one block for an estimate.
+    """
+
+    words: Annotated[
+        Words, tyro.conf.arg(metavar="[FILE.toml] [NAME=VALUES ...]", help_behavior_hint="")
+    ] = ()
+    store: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    resume: tyro.conf.FlagCreatePairsOff[bool] = False
+    states: tyro.conf.FlagCreatePairsOff[bool] = False
+    shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
+
+    def run(self) -> int:
+        """Train what is missing."""
+        require(self.store or self.dry_run, "store", None, "--store DIR, a folder")
+        shard, states = _shard(self.shard), self.states
+        if self.resume:
+            require(self.store and not self.words, "words", self.words, "none with --resume")
+            kept = Store(Path(self.store or ""))
+            request = kept.request
+            meant = Swept(kept.experiment, request.axes, request.record_at, request.measure)
+            states = request.states
+        else:
+            meant = swept(self.words)
+        experiment, axes, record_at, measure = meant
+        if self.dry_run:
+            print(survey.plan(experiment, axes, record_at, measure, states))
+            return 0
+        begin = time.monotonic()
+        sweep(
+            experiment, axes, record_at,
+            measure=measure, store=self.store, states=states, shard=shard,
+        )  # fmt: skip
+        print(survey.status(Path(self.store or "")))
+        print(f"{time.monotonic() - begin:.1f} s")
+        return 0
+
+
+def _shard(given: str) -> tuple[int, int]:
+    """A shard that words say, or a scheduler."""
+    first, slash, count = _of_array().partition("/") if given == "auto" else given.partition("/")
+    good = slash and first.isdigit() and count.isdigit() and 1 <= int(first) <= int(count)
+    require(good, "shard", given, "i/n, the i-th of n, from 1 on; or auto inside a job array")
+    return int(first), int(count)
+
+
+def _of_array() -> str:
+    """Which task of a job array this is, "" outside of one."""
+    for names in (*_RANGES, *_RANKS):
+        told = [os.environ.get(name, "") for name in names]
+        if all(one.isdigit() for one in told):
+            index, *ends = map(int, told)
+            first, count = (ends[0], ends[1] - ends[0] + 1) if len(ends) == 2 else (0, ends[0])
+            return f"{index - first + 1}/{count}"
+    return ""
+
+
+@dataclass(frozen=True)
+class Status:
+    """Say how far the sweep of a store is: what is done, running, missing and diverged.
+
+    For example: cldyn status sweep.zarr
+
+    Args:
+        store: folder of the zarr store.
+    """
+
+    store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+
+    def run(self) -> int:
+        """Print it."""
+        print(survey.status(self.store))
+        return 0
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare the trajectories of a store with what theory predicts of them.
+
+    For example: cldyn compare sweep.zarr --figure compared.png
+
+    Args:
+        store: folder of the zarr store.
+        table: file for a row of every trajectory, as csv.
+        figure: file for a picture.
+    """
+
+    store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    table: Annotated[Path | None, tyro.conf.arg(metavar="FILE.csv", help_behavior_hint="")] = None
+    figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
+
+    def run(self) -> int:
+        """Print what differs, and write what is asked for."""
+        rows, drawn = comparison(self.store)
+        print(summary(rows))
+        if self.table:
+            rows.to_csv(self.table, index=False)
+        if self.figure:
+            plots.save(drawn, self.figure)
+        return 0

@@ -1,0 +1,141 @@
+"""What a sweep would take, and how far one is."""
+
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from cldyn.checks import record_steps
+from cldyn.experiment import Experiment
+from cldyn.sweeps.asked import Asked, ready
+from cldyn.sweeps.execute import cores, run_parts, training_work
+from cldyn.sweeps.grid import Group, grid_of
+from cldyn.sweeps.locks import Locks
+from cldyn.sweeps.request import request_of
+from cldyn.sweeps.store import RECORDED, Store
+from cldyn.sweeps.stored import SHARDS, blocks_of
+from cldyn.sweeps.tiles import Trajectories, sizes_of
+from cldyn.trajectory import Measures, plan_of
+
+_ENOUGH = 20.0  # seconds; a block that takes longer is timed once, with its compilation
+
+
+def plan(
+    experiment: Experiment,
+    axes: Sequence[Group],
+    record_at: Sequence[int],
+    measure: Measures,
+    states: bool,
+) -> str:
+    """What a sweep would take, in words; one block of it is trained for the time."""
+    grid, steps = grid_of(experiment, axes), record_steps(record_at)
+    varied = Trajectories(experiment, grid).varied
+    request = request_of(experiment, grid, plan_of(experiment, measure, varied), steps, states)
+    asked = ready(experiment, request, measure, None)
+    problems, each = asked.trajectories.counts
+    count, size = len(asked.blocks), int(np.prod(asked.blocks.counts()))
+    leaves = jax.tree.leaves(asked.like)
+    record = sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+    parameters, inputs = sizes_of(experiment, asked.plan, asked.trajectories.rows)
+    rows, length = asked.shape.rows, asked.shape.trajectories
+    tile = rows * (inputs + length * (4 * parameters + record))
+    memory = (2 * cores() + 1) * tile + 2 * size * record
+    seconds = _timed(asked)
+    lines = {
+        "trajectories": f"{problems * each:,}: {problems:,} problems x {each:,} trainings",
+        "steps": f"{steps[-1]:,}, recorded {len(steps):,} times",
+        "blocks": f"{count:,} of up to {size:,} trajectories, tiles of {rows} x {length}",
+        "memory": f"about {_bytes(memory)} beside what JAX takes",
+        "disk": f"at most {_bytes(problems * each * record)}",
+        "time": f"about {_time(seconds * count)} here, on {cores()} cores; a block {seconds:.2g} s",
+    }
+    return _table(lines)
+
+
+def _timed(asked: Asked) -> float:
+    """Seconds of a block."""
+    work = training_work(asked.plan, np.asarray(asked.request.record_at, np.int32))
+    part = asked.blocks.part(asked.blocks.box(0))
+    seconds = 0.0
+    for _ in range(2):
+        begin = time.perf_counter()
+        for _ in run_parts(
+            asked.trajectories, [part], asked.shape, asked.plan, work, threads=cores()
+        ):
+            seconds = time.perf_counter() - begin
+        if seconds > _ENOUGH:
+            break
+    return seconds
+
+
+def status(path: Path) -> str:
+    """How far the sweep of a store is, in words."""
+    store = Store(path)
+    blocks, last = store.blocks(), len(store.request.record_at)
+    recorded = store.recorded(blocks)
+    missing = [i for i in range(len(blocks)) if (recorded[blocks.box(i)] < last).any()]
+    running = _running(path, missing)
+    there = recorded == last
+    finite = np.asarray(store.arrays["finite_steps"][...])
+    diverged = int((there & (finite < store.request.record_at[-1])).sum())
+    done = len(blocks) - len(missing)
+    counted = f"{there.sum():,} of {there.size:,} trajectories"
+    lines = {
+        "done": f"{counted}, {done:,} of {len(blocks):,} blocks",
+        "running": f"{len(running):,} blocks",
+        "missing": f"{len(missing) - len(running):,} blocks",
+        "diverged": f"{diverged:,} of what is done",
+    }
+    if missing:
+        lines["time left"] = _left(store, done, len(missing)) if running else "nobody is at work"
+    for file in sorted((path / RECORDED / SHARDS).glob("*-*")):
+        first, count = map(int, file.name.split("-"))
+        mine = {*blocks_of(len(blocks), (first, count))}
+        lacks = mine & {*missing}
+        at_work = "" if not lacks else ", running" if lacks & {*running} else ", nobody at work"
+        lines[f"shard {first}/{count}"] = f"{len(mine - lacks)} of {len(mine)} blocks{at_work}"
+    return _table(lines)
+
+
+def _running(path: Path, missing: Sequence[int]) -> list[int]:
+    """Blocks that a process is at work on; whoever wants one meanwhile looks again."""
+    locks, found = Locks(path / RECORDED / "lock"), []
+    for i in missing:
+        if locks.take(i):
+            locks.give(i)
+        else:
+            found.append(i)
+    return found
+
+
+def _left(store: Store, done: int, missing: int) -> str:
+    """Time until all is done, at the pace of the latest blocks."""
+    times = sorted(one.stat().st_mtime for one in (store.path / RECORDED / "c").rglob("*"))
+    times = times[-50:]
+    if done < 2 or times[-1] == times[0]:
+        return "unknown yet"
+    return f"about {_time(missing * (times[-1] - times[0]) / (len(times) - 1))}"
+
+
+def _bytes(count: float) -> str:
+    for unit in ("B", "KiB", "MiB"):
+        if count < 1024:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.3g} GiB"
+
+
+def _time(seconds: float) -> str:
+    for unit, size in (("s", 60), ("min", 60), ("h", 48)):
+        if seconds < 2 * size:
+            return f"{seconds:.2g} {unit}" if seconds < 10 else f"{seconds:.0f} {unit}"
+        seconds /= size if unit != "h" else 24
+    return f"{seconds:.0f} days"
+
+
+def _table(lines: dict[str, Any]) -> str:
+    wide = max(map(len, lines))
+    return "\n".join(f"{name:<{wide}}  {told}" for name, told in lines.items())
