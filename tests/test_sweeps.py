@@ -12,7 +12,7 @@ import cldyn
 from cldyn import Gd, Population
 from cldyn.sweeps import execute, tiles
 from cldyn.sweeps.grid import grid_of
-from cldyn.sweeps.tiles import tile_shape
+from cldyn.sweeps.tiles import cached, tile_shape
 
 CUT = [0, 3, 10, 25]
 
@@ -123,7 +123,7 @@ def test_one_number_for_all_of_a_tuple_is_a_label_of_its_own():
     ],
 )
 def test_shape_of_tiles_is_a_function_of_sizes(counts, parameters, inputs, apart, shape):
-    assert tile_shape(counts, parameters, inputs, apart)[:2] == shape
+    assert tile_shape(counts, cached(parameters), inputs, apart)[:2] == shape
 
 
 @given(
@@ -133,7 +133,7 @@ def test_shape_of_tiles_is_a_function_of_sizes(counts, parameters, inputs, apart
     st.booleans(),
 )
 def test_tiles_fit_and_are_no_larger_than_what_there_is(counts, parameters, inputs, apart):
-    rows, trajectories, *_ = tile_shape(counts, parameters, inputs, apart)
+    rows, trajectories, *_ = tile_shape(counts, cached(parameters), inputs, apart)
     assert 2 <= rows * trajectories <= 1024
     assert rows * trajectories <= max(2, counts[0] * counts[1]) + rows
     assert rows * trajectories == 2 or rows * trajectories * parameters <= 2**17

@@ -45,6 +45,7 @@ class Sweep:
         resume: go on with what the store was asked, without words.
         states: keep where trajectories stand, to train them to later steps.
         shard: i/n, the i-th of n parts of the work, from 1 on; auto: as a job array says.
+        devices: how many of this machine's devices share the work (default: all).
         dry_run: say what it would take, and train one block for an estimate.
     """
 
@@ -55,6 +56,7 @@ class Sweep:
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     states: tyro.conf.FlagCreatePairsOff[bool] = False
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    devices: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
 
     def run(self) -> int:
@@ -77,6 +79,7 @@ class Sweep:
         sweep(
             experiment, axes, record_at,
             measure=measure, store=self.store, states=states, shard=shard,
+            devices=self.devices,
         )  # fmt: skip
         print(survey.status(Path(self.store or "")))
         print(f"{time.monotonic() - begin:.1f} s")

@@ -5,6 +5,7 @@ they record becomes one dataset.
 from collections.abc import Sequence
 from concurrent.futures import Executor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -12,20 +13,21 @@ import xarray as xr
 from cldyn.checks import is_size, record_steps, require
 from cldyn.experiment import Experiment
 from cldyn.sweeps.dataset import dataset_of
+from cldyn.sweeps.devices import cores, local, strided
 from cldyn.sweeps.execute import (
     Records,
     Work,
-    cores,
     forecast_work,
     forget,
     run_parts,
     training_work,
 )
 from cldyn.sweeps.grid import Group, grid_of
+from cldyn.sweeps.memory import fit
 from cldyn.sweeps.progress import bar
 from cldyn.sweeps.request import request_of
 from cldyn.sweeps.stored import sweep_into
-from cldyn.sweeps.tiles import Part, Trajectories, sizes_of
+from cldyn.sweeps.tiles import Part, Trajectories, cached, inputs_of, parameters_of
 from cldyn.trajectory import Measures, Plan, bounds_peak, forecast_plan, plan_of, without_batches
 
 __all__ = ["Group", "cores", "forecast", "forget", "sweep"]
@@ -41,6 +43,7 @@ def sweep(
     states: bool = False,
     shard: tuple[int, int] = (1, 1),
     executor: Executor | None = None,
+    devices: int | None = None,
     progress: bool = True,
 ) -> xr.Dataset:
     """Train many trajectories in one compilation.
@@ -63,6 +66,7 @@ def sweep(
             each other: they are done by any processes, at once or not, in any order.
         executor: a `concurrent.futures.Executor` whose processes share the work on a store; code
             and nouns of your own must be importable there.
+        devices: how many of this process's devices share the work; None: all.
         progress: a bar, on a terminal.
 
     Returns:
@@ -85,12 +89,15 @@ def sweep(
     """
     steps = record_steps(record_at)
     grid = grid_of(experiment, axes)
+    there = len(local())
+    good = devices is None or (is_size(devices) and devices <= there)
+    require(good, "devices", devices, f"a whole number from 1 to {there}, or None for all")
     if store is not None:
         plan = plan_of(experiment, measure, Trajectories(experiment, grid).varied)
         request = request_of(experiment, grid, plan, steps, states)
         return sweep_into(
             Path(store), experiment, request, measure,
-            shard=_checked(shard), executor=executor, progress=progress,
+            shard=_checked(shard), executor=executor, devices=devices, progress=progress,
         )  # fmt: skip
     for name, value, off in (
         ("states", states, False),
@@ -99,9 +106,9 @@ def sweep(
     ):
         require(value == off, name, value, "only with a store")
     trajectories = Trajectories(experiment, grid)
-    plan = plan_of(experiment, measure, trajectories.varied)
-    work = training_work(plan, steps)
-    records = _all(experiment, trajectories, plan, work, threads=cores(), progress=progress)
+    plan = strided(plan_of(experiment, measure, trajectories.varied), steps)
+    work, fits = training_work(plan, steps), fit(experiment, trajectories, plan, len(steps))
+    records = _all(experiment, trajectories, plan, work, fits, local(devices), progress)
     return dataset_of(experiment, grid, plan, records, steps)
 
 
@@ -136,7 +143,8 @@ def forecast(
     trajectories.training = without_batches(trajectories.training)
     plan = forecast_plan(experiment, trajectories.varied, critical=critical)
     work = forecast_work(plan, bounds_peak(experiment))
-    records = _all(experiment, trajectories, plan, work, threads=1, progress=progress)
+    fits = cached(parameters_of(experiment, plan, trajectories.rows))
+    records = _all(experiment, trajectories, plan, work, fits, None, progress)
     return dataset_of(experiment, grid, plan, records, None)
 
 
@@ -152,16 +160,14 @@ def _all(
     trajectories: Trajectories,
     plan: Plan,
     work: Work,
-    *,
-    threads: int,
+    fits: int,
+    on: Sequence[Any] | None,
     progress: bool,
 ) -> Records:
     """Records of all trajectories, in memory."""
     everything = Part(*(np.arange(count) for count in trajectories.counts))
-    shape = trajectories.shape(sizes_of(experiment, plan, trajectories.rows), plan)
+    shape = trajectories.shape(fits, inputs_of(experiment, plan), plan)
     with bar(trajectories.counts[0] * trajectories.counts[1], progress) as advance:
-        parts = run_parts(
-            trajectories, [everything], shape, plan, work, threads=threads, advance=advance
-        )
+        parts = run_parts(trajectories, [everything], shape, plan, work, on=on, advance=advance)
         ((_, records),) = parts
     return records

@@ -11,11 +11,13 @@ from cldyn import trajectory
 from cldyn.experiment import Experiment, numerics
 from cldyn.sweeps import store as stores
 from cldyn.sweeps.blocks import Blocks, lengths_of, most_of
+from cldyn.sweeps.devices import strided
 from cldyn.sweeps.grid import grid_of
+from cldyn.sweeps.memory import fit
 from cldyn.sweeps.request import Request
 from cldyn.sweeps.states import STATE
 from cldyn.sweeps.store import Shaped
-from cldyn.sweeps.tiles import Shape, Trajectories, sizes_of
+from cldyn.sweeps.tiles import Shape, Trajectories, inputs_of, parameters_of
 from cldyn.trajectory import Measures, Plan, plan_of
 
 
@@ -41,17 +43,19 @@ def ready(
     """A request made ready. lengths: of blocks; None: of new ones."""
     grid = grid_of(experiment, request.axes)
     trajectories = Trajectories(experiment, grid)
-    plan = plan_of(experiment, measure, trajectories.varied)
-    like = _like(trajectories, plan, np.asarray(request.record_at, np.int32), request.states)
-    sizes = sizes_of(experiment, plan, trajectories.rows)
+    steps = np.asarray(request.record_at, np.int32)
+    plan = strided(plan_of(experiment, measure, trajectories.varied), steps)
+    like = _like(trajectories, plan, steps, request.states)
+    fits, inputs = fit(experiment, trajectories, plan, len(steps)), inputs_of(experiment, plan)
     if lengths is None:
         recorded = sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(like))
-        tile = trajectories.shape(sizes, plan)
-        work = request.record_at[-1] * sizes[0] * _met(experiment, plan)
+        tile = trajectories.shape(fits, inputs, plan)
+        parameters = parameters_of(experiment, plan, trajectories.rows)
+        work = request.record_at[-1] * parameters * _met(experiment, plan)
         most = most_of(work, recorded, tile.rows * tile.trajectories)
         lengths = lengths_of(grid, most, 1 if tile.one else tile.rows)
     blocks = Blocks(grid, tuple(lengths))
-    shape = trajectories.shape(sizes, plan, blocks.counts())
+    shape = trajectories.shape(fits, inputs, plan, blocks.counts())
     return Asked(request, trajectories, plan, blocks, shape, like)
 
 

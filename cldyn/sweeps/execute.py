@@ -1,8 +1,8 @@
 """Execution: tiles are prepared one after the other, and trained by as many threads as cores."""
 
-import os
+import itertools
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -16,7 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from cldyn import trajectory
 from cldyn.experiment import numerics
-from cldyn.sweeps import states
+from cldyn.sweeps import devices, states
 from cldyn.sweeps.states import STATE
 from cldyn.sweeps.tiles import Part, Shape, Tile, Trajectories
 from cldyn.trajectory import Limit, Plan, Prepared, Setting
@@ -143,7 +143,7 @@ def run_parts(
     plan: Plan,
     work: Work,
     *,
-    threads: int,
+    on: Sequence[Any] | None = None,
     advance: Callable[[int], None] = lambda count: None,
 ) -> Iterator[tuple[Part, Records]]:
     """Parts with their records [problems, trajectories, ...], in their order, as they are done.
@@ -157,15 +157,19 @@ def run_parts(
         shape: of a tile.
         plan: what is static.
         work: what is done of a tile.
-        threads: of the work; 1 where it factorizes too.
+        on: devices that take tiles in turn; None: the host alone, for work that factorizes too.
         advance: told how many trajectories are done.
     """
     waiting: deque[tuple[Part, Tile, Future[Records], bool]] = deque()
     records: Records = {}
 
-    def done(tile: Tile, prepared: Prepared, limits: Any) -> Records:
-        with numerics(plan.precision):  # a context of the thread
-            return jax.device_get(work(prepared, limits, tile))
+    home = devices.host()
+    chosen = itertools.cycle(on or [home])
+
+    def done(tile: Tile, prepared: Prepared, limits: Any, device: Any) -> Records:
+        with numerics(plan.precision), devices.at(device):  # contexts of the thread
+            made, ends = jax.device_put((prepared, limits), device)
+            return devices.halving(tile, lambda tile: work(made, ends, tile))
 
     def keep() -> Iterator[tuple[Part, Records]]:
         nonlocal records
@@ -176,6 +180,7 @@ def run_parts(
             yield part, records
             records = {}
 
+    threads = devices.threads(on) if on else 1
     pool = ThreadPoolExecutor(threads)
     try:
         with threadpool_limits(1, "blas"):
@@ -185,9 +190,9 @@ def run_parts(
                     if tile.first:
                         while threads == 1 and waiting:
                             yield from keep()
-                        with numerics(plan.precision):
+                        with numerics(plan.precision), devices.at(home):
                             prepared, limits = prepare_tile(tile, plan)
-                    future = pool.submit(done, tile, prepared, limits)
+                    future = pool.submit(done, tile, prepared, limits, next(chosen))
                     waiting.append((part, tile, future, tile is tiles[-1]))
                     if len(waiting) > 2 * threads:  # prepared problems must not pile up
                         yield from keep()
@@ -205,13 +210,6 @@ def _keep(records: Records, part: Part, tile: Tile, found: Records) -> None:
             counts = part.problems.size, part.trajectories.size
             records[name] = np.empty((*counts, *value.shape[2:]), value.dtype)
         records[name][rows, columns] = value  # what fills a tile up is the same once more
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def forget() -> None:

@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
@@ -18,7 +18,8 @@ from cldyn.sweeps import store as stores
 from cldyn.sweeps.asked import Asked, ready
 from cldyn.sweeps.blocks import Box
 from cldyn.sweeps.dataset import coordinates
-from cldyn.sweeps.execute import cores, run_parts, training_work
+from cldyn.sweeps.devices import local
+from cldyn.sweeps.execute import run_parts, training_work
 from cldyn.sweeps.locks import Locks
 from cldyn.sweeps.progress import bar
 from cldyn.sweeps.request import Request
@@ -40,6 +41,7 @@ def sweep_into(
     *,
     shard: tuple[int, int],
     executor: Executor | None,
+    devices: int | None,
     progress: bool,
 ) -> xr.Dataset:
     """Bring a store to what is asked, and open it.
@@ -51,6 +53,7 @@ def sweep_into(
         measure: as of `sweep`.
         shard: which of how many equal parts of all blocks is done, from 1 on.
         executor: of processes that share the work; None: this process does it.
+        devices: how many of this process's share the work; None: all.
         progress: whether it is shown.
     """
     locks = Locks(_place(path) / RECORDED / "lock")
@@ -61,7 +64,8 @@ def sweep_into(
             (path / RECORDED / SHARDS).mkdir(exist_ok=True)
             (path / RECORDED / SHARDS / "{}-{}".format(*shard)).touch()
         if executor is None:
-            _work(Store(path, writable=True), asked, mine, locks, progress)
+            on = local(devices)
+            _work(Store(path, writable=True), asked, mine, locks, on, progress)
         else:
             _send(path, experiment, measure, asked, mine, executor, progress)
     except OSError as error:
@@ -128,7 +132,9 @@ def _wanted(asked: Asked) -> dict[str, tuple[int, ...]]:
     return {name: (*grid, *one.shape) for name, one in asked.shaped.items()}
 
 
-def _work(store: Store, asked: Asked, mine: Sequence[int], locks: Locks, progress: bool) -> None:
+def _work(
+    store: Store, asked: Asked, mine: Sequence[int], locks: Locks, on: Any, progress: bool
+) -> None:
     """Do the missing ones of some blocks, until all are there."""
     _mend(store, asked, mine, locks)
     said = False
@@ -136,7 +142,7 @@ def _work(store: Store, asked: Asked, mine: Sequence[int], locks: Locks, progres
         count = 0
         for start in sorted({lack.start for lack in missing.values()}):
             some = [i for i, lack in missing.items() if lack.start == start]
-            count += _train(store, asked, some, start, locks, progress)
+            count += _train(store, asked, some, start, locks, on, progress)
         if not count:
             told = f"store: another process is at work on {len(missing)} blocks of {store.path}"
             if not said:
@@ -205,7 +211,13 @@ def _mend(store: Store, asked: Asked, mine: Sequence[int], locks: Locks) -> None
 
 
 def _train(
-    store: Store, asked: Asked, missing: list[int], start: int, locks: Locks, progress: bool
+    store: Store,
+    asked: Asked,
+    missing: list[int],
+    start: int,
+    locks: Locks,
+    on: Any,
+    progress: bool,
 ) -> int:
     """Train what blocks lack from a place among the steps on; how many no other process had."""
     blocks, request, count = asked.blocks, asked.request, 0
@@ -228,7 +240,7 @@ def _train(
         with bar(total, progress) as advance:
             for _, records in run_parts(
                 asked.trajectories, parts(), asked.shape, asked.plan, work,
-                threads=cores(), advance=advance,
+                on=on, advance=advance,
             ):  # fmt: skip
                 i, box = taken.popleft()
                 ordered = {name: blocks.ordered(one, box) for name, one in records.items()}
@@ -269,6 +281,6 @@ def _remote(path: str, experiment: Experiment, measure: Measures, mine: list[int
     locks.together()
     try:
         asked = ready(experiment, store.request, measure, store.lengths)
-        _work(store, asked, mine, locks, progress=False)
+        _work(store, asked, mine, locks, local(), progress=False)
     finally:
         locks.leave()

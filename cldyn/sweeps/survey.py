@@ -11,13 +11,14 @@ import numpy as np
 from cldyn.checks import record_steps
 from cldyn.experiment import Experiment
 from cldyn.sweeps.asked import Asked, ready
-from cldyn.sweeps.execute import cores, run_parts, training_work
+from cldyn.sweeps.devices import cores, local
+from cldyn.sweeps.execute import run_parts, training_work
 from cldyn.sweeps.grid import Group, grid_of
 from cldyn.sweeps.locks import Locks
 from cldyn.sweeps.request import request_of
 from cldyn.sweeps.store import RECORDED, Store
 from cldyn.sweeps.stored import SHARDS, blocks_of
-from cldyn.sweeps.tiles import Trajectories, sizes_of
+from cldyn.sweeps.tiles import Trajectories, inputs_of, parameters_of
 from cldyn.trajectory import Measures, plan_of
 
 _ENOUGH = 20.0  # seconds; a block that takes longer is timed once, with its compilation
@@ -39,7 +40,8 @@ def plan(
     count, size = len(asked.blocks), int(np.prod(asked.blocks.counts()))
     leaves = jax.tree.leaves(asked.like)
     record = sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in leaves)
-    parameters, inputs = sizes_of(experiment, asked.plan, asked.trajectories.rows)
+    parameters = parameters_of(experiment, asked.plan, asked.trajectories.rows)
+    inputs = inputs_of(experiment, asked.plan)
     rows, length = asked.shape.rows, asked.shape.trajectories
     tile = rows * (inputs + length * (4 * parameters + record))
     memory = (2 * cores() + 1) * tile + 2 * size * record
@@ -62,9 +64,7 @@ def _timed(asked: Asked) -> float:
     seconds = 0.0
     for _ in range(2):
         begin = time.perf_counter()
-        for _ in run_parts(
-            asked.trajectories, [part], asked.shape, asked.plan, work, threads=cores()
-        ):
+        for _ in run_parts(asked.trajectories, [part], asked.shape, asked.plan, work, on=local()):
             seconds = time.perf_counter() - begin
         if seconds > _ENOUGH:
             break

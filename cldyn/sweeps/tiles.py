@@ -31,23 +31,27 @@ class Shape(NamedTuple):
     one: bool = False
 
 
-def tile_shape(counts: tuple[int, int], parameters: int, inputs: int, apart: bool) -> Shape:
+def cached(parameters: int) -> int:
+    """Trajectories, with parameters of so many bytes, that a core's cache holds: a power of two."""
+    fits = max(2, min(_MOST, _CACHE // parameters))
+    return 1 << fits.bit_length() - 1
+
+
+def tile_shape(counts: tuple[int, int], fits: int, inputs: int, apart: bool) -> Shape:
     """The shape of tiles, from sizes alone.
 
     Args:
         counts: number of problems, and of trajectories on each.
-        parameters: bytes of the parameters of one trajectory.
+        fits: trajectories that fit, a power of two.
         inputs: bytes that the preparation of one problem takes.
         apart: whether short rows are better than long ones.
 
     Returns:
-        Shape. On a CPU a core's cache decides. Rows are filled up evenly, and never one by one: a
+        Shape. Rows are filled up evenly, and never one by one: a
         batch of one would sum in another order, and XLA's products for a single row are half as
         fast as for two.
     """
     problems, trajectories = counts
-    fits = max(2, min(_MOST, _CACHE // parameters))
-    fits = 1 << fits.bit_length() - 1
     if apart and problems == 1:  # all rows are of it
         length = min(_SHORT, fits // 2, -(-trajectories // 2))
         rows = max(2, min(fits // length, trajectories // length))
@@ -60,25 +64,27 @@ def tile_shape(counts: tuple[int, int], parameters: int, inputs: int, apart: boo
     return Shape(rows, 2 if length * rows == 1 else length)
 
 
-def sizes_of(experiment: Experiment, plan: Plan, rows: int) -> tuple[int, int]:
-    """Bytes of the parameters of a trajectory, and of the preparation of a problem.
-
-    rows: of W.
-    """
-    problem, encoder = experiment.problem, experiment.training.encoder
-    n, m, d = problem.shape
-    item = np.dtype(experiment.precision).itemsize
+def parameters_of(experiment: Experiment, plan: Plan, rows: int) -> int:
+    """Bytes of the parameters of a trajectory. rows: of W."""
+    encoder, item = experiment.training.encoder, np.dtype(experiment.precision).itemsize
+    n, m, d = experiment.problem.shape
     wide = d + getattr(encoder, "bias", 0)
     if is_linear(encoder):
-        stored = problem.has_rows and plan.in_frame
-        parameters = rows * (min(n * m, wide) if stored else wide)
-    else:
-        started = jax.eval_shape(lambda: encoder.init(jax.random.key(0), d))
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(started))
+        stored = experiment.problem.has_rows and plan.in_frame
+        return item * rows * (min(n * m, wide) if stored else wide)
+    started = jax.eval_shape(lambda: encoder.init(jax.random.key(0), d))
+    return item * sum(leaf.size for leaf in jax.tree.leaves(started))
+
+
+def inputs_of(experiment: Experiment, plan: Plan) -> int:
+    """Bytes that the preparation of a problem takes."""
+    problem, item = experiment.problem, np.dtype(experiment.precision).itemsize
+    n, m, d = problem.shape
+    wide = d + getattr(experiment.training.encoder, "bias", 0)
     inputs = n * m * wide if problem.has_rows else wide * wide
     if needs_test(plan, experiment.training):
         inputs += getattr(problem, "test_size", 0) * wide
-    return parameters * item, 8 * item * inputs
+    return 8 * item * inputs
 
 
 class Part(NamedTuple):
@@ -144,12 +150,14 @@ class Trajectories:
         return int(np.max(self.varied.get("embed_dim", now)))
 
     def shape(
-        self, sizes: tuple[int, int], plan: Plan, counts: tuple[int, int] | None = None
+        self, fits: int, inputs: int, plan: Plan, counts: tuple[int, int] | None = None
     ) -> Shape:
         """The shape of tiles of so many problems and trajectories of each; None: of all."""
         counts = counts or self.counts
-        apart = plan.in_frame and not plan.draws  # batches are shared along a row
-        return tile_shape(counts, *sizes, apart)._replace(limits=min(self.widest, counts[1]))
+        # Batches are shared along a row.
+        apart = plan.in_frame and not plan.draws and jax.default_backend() == "cpu"
+        shape = tile_shape(counts, fits, inputs, apart)
+        return shape._replace(limits=min(self.widest, counts[1]))
 
     def cut(self, shape: Shape, part: Part) -> Iterator[Tile]:
         """The tiles of a part, all of one shape."""

@@ -27,6 +27,7 @@ class Plan:
     wanted: what measures need.
     measures: what is recorded.
     precision: of all numbers.
+    stride: steps that a device takes before it asks whether there are more.
     """
 
     in_frame: bool
@@ -38,6 +39,7 @@ class Plan:
     wanted: frozenset[str]
     measures: tuple[Measure, ...]
     precision: str
+    stride: int = 1
 
     def needs(self, what: str) -> bool:
         """Whether a measure needs this."""
@@ -46,12 +48,13 @@ class Plan:
     def of_problem(self) -> "Plan":
         """What preparation knows of it, so that plans which differ in the rest share programs."""
         wanted = self.wanted & {"train", "loss"}
-        plain = replace(self, commutes=False, decays=False, critical=False)
+        plain = replace(self, commutes=False, decays=False, critical=False, stride=1)
         return replace(plain, wanted=wanted, measures=())
 
     def of_limit(self) -> "Plan":
         """What limits know of it."""
-        return replace(self, in_frame=False, draws=False, wanted=frozenset(), measures=())
+        plain = replace(self, in_frame=False, draws=False, stride=1)
+        return replace(plain, wanted=frozenset(), measures=())
 
 
 def plan_of(

@@ -88,6 +88,7 @@ def train(
         steps,
         record_at=record_at,
         record=lambda params, step: observe(setting, system, plan, params),
+        stride=plan.stride,
     )
     return trajectory, system.weights(trajectory.state.params)
 
