@@ -149,10 +149,10 @@ def test_a_dataset_tells_what_one_wrote():
     many = cldyn.sweep(OWN, [{"pace": [0.01, 0.02]}], [0], measure=MEASURES, progress=False)
     told = json.loads(many.attrs["experiment"])
     training, model = told["training"], told["problem"]["model"]
-    assert training["encoder"] == {"is": "TwoLayers", "spread": 0.3, "width": 12}
-    assert training["loss"] == {"is": "Contrast", "temperature": 0.5}
-    assert training["optimizer"]["schedule"] == {"is": "Halving", "half_life": 50.0}
-    assert model["noise"] == {"is": "Laplace", "breadth": 0.1}
+    assert training["encoder"] == {"is": f"{__name__}.TwoLayers", "spread": 0.3, "width": 12}
+    assert training["loss"] == {"is": f"{__name__}.Contrast", "temperature": 0.5}
+    assert training["optimizer"]["schedule"] == {"is": f"{__name__}.Halving", "half_life": 50.0}
+    assert model["noise"] == {"is": f"{__name__}.Laplace", "breadth": 0.1}
     assert many.largest.attrs["long_name"] == "largest test embedding"
 
 
@@ -175,7 +175,7 @@ def test_an_augmentation_has_numbers_too(batch):
     many = cldyn.sweep(
         experiment, [{"strength": [0.05, 0.5]}], STEPS, measure=MEASURES, progress=False
     )
-    assert '"is": "Shake", "strength": 0.1' in many.attrs["experiment"]
+    assert f'"is": "{__name__}.Shake", "strength": 0.1' in many.attrs["experiment"]
     assert not np.allclose(many.loss[0], many.loss[1], rtol=1e-3)
     one = cldyn.run(experiment.replace(strength=0.5), STEPS, measure=MEASURES).records
     for name in ("class_gap", "loss", "largest"):

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 
 import numpy as np
@@ -407,6 +407,23 @@ def test_an_executor_does_the_same_and_a_broken_one_leaves_what_is_done(tmp_path
             sweep(tmp_path / "t", executor=pool)
         assert "kept" in str(told.value.__notes__)
     same(sweep(tmp_path / "t"), memory)
+
+
+@pytest.mark.slow
+def test_dask_does_the_same_though_a_worker_is_killed(tmp_path, small_blocks, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    steps = [0, 2000, 4000]
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        workers = client.run(os.getpid)
+        with ThreadPoolExecutor(1) as aside:
+            asked = aside.submit(sweep, tmp_path / "s", steps=steps, executor=client.get_executor())
+            while not any((tmp_path / "s" / RECORDED / "c").rglob("*")):
+                time.sleep(0.05)
+            os.kill(min(workers.values()), signal.SIGKILL)
+            found = asked.result(timeout=120)
+    same(found, cldyn.sweep(FEW, AXES, steps))
 
 
 def test_locks_are_of_processes_and_end_with_them(tmp_path):
