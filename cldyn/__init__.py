@@ -42,7 +42,7 @@ from cldyn.optimizers import (
 )
 from cldyn.phases import phases
 from cldyn.sources import FreshViews, Population, Stored, augmented, views
-from cldyn.sweeps import forecast, sweep
+from cldyn.sweeps import forecast, phase_diagram, sweep
 from cldyn.trajectory import gradient_noise, predict, run
 
 __all__ = [
@@ -96,6 +96,7 @@ __all__ = [
     "measures",
     "moments",
     "noun",
+    "phase_diagram",
     "phases",
     "predict",
     "run",

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 from jax import Array
 
 from cldyn.data import contrasts
@@ -93,6 +94,11 @@ def _variance(seen: Observed, rows: str, of: str) -> Array:
     return within_variance(seen.embed(rows), seen.member(rows, of))
 
 
+def _ratio(above: Array, below: Array) -> Array:
+    """above/below, finite where below is all but zero: only what diverges is infinite."""
+    return jnp.minimum(above / below, jnp.finfo(above.dtype).max)
+
+
 def _table(*measures: Measure) -> dict[str, Measure]:
     return {measure.name: measure for measure in measures}
 
@@ -123,7 +129,7 @@ MEASURES = _table(
     Measure(
         "subclass_to_class",
         "subclass gap over class gap",
-        lambda seen: gap(seen.embed("subclass_gap")) / gap(seen.embed("class_gap")),
+        lambda seen: _ratio(gap(seen.embed("subclass_gap")), gap(seen.embed("class_gap"))),
         ("gaps",),
         exact=True,
     ),

@@ -35,7 +35,7 @@ BELOW["theory"] = {"checks", "nouns", "data", "encoders", "losses", "moments", "
 BELOW["trajectory"] = {
     *BELOW["experiment"], "experiment", "theory", "measures", "dynamics", "linalg",
 }  # fmt: skip
-BELOW["sweeps"] = {"checks", "nouns", "encoders", "experiment", "trajectory", "store"}
+BELOW["sweeps"] = {*BELOW["trajectory"], "trajectory", "store"}
 BELOW["plots"] = {"phases"}
 BELOW["claims"] = {
     *BELOW["trajectory"], "trajectory", "sweeps", "plots", "phases", "observables",

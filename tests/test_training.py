@@ -254,3 +254,11 @@ def test_weight_decay_delays_the_learning_step_as_predicted():
     assert np.all(steps[0] < steps[1])
     gone = replace(population.model, subclass_strength=0.0)
     assert np.isnan(cldyn.predict(SMALL.replace(model=gone)).unlearning_rate)
+
+
+def test_a_feature_that_fades_to_nothing_is_no_divergence():
+    straight = cldyn.FeatureModel(d=8, subclass_mean=0.0, class_keep=0.1)
+    fades = cldyn.Experiment(cldyn.Population(straight)).replace(embed_dim=1, bias=False)
+    run = cldyn.run(fades.replace(positives=cldyn.Unsupervised()), [0, 1000])
+    assert run.finite_steps == 1000 and run.records["feature_norms"][-1, 0] < 1e-30
+    assert np.isfinite(run.records["subclass_to_class"]).all()

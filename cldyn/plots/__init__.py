@@ -15,6 +15,7 @@ from cldyn.plots.noise_directions import noise_directions
 from cldyn.plots.own import own
 from cldyn.plots.own_features import own_features
 from cldyn.plots.parts import save
+from cldyn.plots.phase_diagram import phase_diagram
 from cldyn.plots.projection_head import projection_head
 from cldyn.plots.step_size import step_size
 from cldyn.plots.suppression_augmentation import suppression_augmentation
@@ -35,6 +36,7 @@ __all__ = [
     "noise_directions",
     "own",
     "own_features",
+    "phase_diagram",
     "projection_head",
     "save",
     "step_size",

@@ -95,8 +95,8 @@ def spread(axis: Any, values: xr.DataArray, along: str, feature: str, **points: 
 
 
 def field(axis: Any, predicted: xr.DataArray, trained: xr.DataArray, label: str) -> None:
-    """A map of predicted norms [y, x] of at most 1, and ringed cells [y, x] that were trained."""
-    look: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": 1}
+    """A map of predicted norms [y, x], and ringed cells [y, x] that were trained."""
+    look: dict[str, Any] = {"cmap": "cividis", "vmin": 0, "vmax": max(1.0, float(predicted.max()))}
     (y, x), (row, column) = predicted.dims, trained.dims
     mesh = axis.pcolormesh(predicted[x], predicted[y], predicted, rasterized=True, **look)
     across, along = np.meshgrid(trained[column], trained[row])

@@ -14,6 +14,7 @@ from cldyn.checks import is_size, record_steps, require
 from cldyn.experiment import Experiment
 from cldyn.sweeps.dataset import dataset_of
 from cldyn.sweeps.devices import cores, local, strided
+from cldyn.sweeps.diagram import phase_diagram
 from cldyn.sweeps.execute import (
     Records,
     Work,
@@ -30,7 +31,7 @@ from cldyn.sweeps.stored import sweep_into
 from cldyn.sweeps.tiles import Part, Trajectories, cached, inputs_of, parameters_of
 from cldyn.trajectory import Measures, Plan, bounds_peak, forecast_plan, plan_of, without_batches
 
-__all__ = ["Group", "cores", "forecast", "forget", "sweep"]
+__all__ = ["Group", "cores", "forecast", "forget", "phase_diagram", "sweep"]
 
 
 def sweep(

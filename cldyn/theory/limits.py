@@ -95,7 +95,7 @@ def shares(agreement: Array, variance: Array, count: Array, embed_dim: Number) -
     return jnp.clip((embed_dim - before @ count) / (alike @ count), 0, 1)
 
 
-def joint_threshold(model: FeatureModel, embed_dim: int, *, bias: bool = True) -> Array:
+def joint_threshold(model: FeatureModel, embed_dim: Number, *, bias: bool = True) -> Array:
     """The beta above which the joint loss learns the class in the population.
 
         beta > 1 - a_1/a_(q)
@@ -104,7 +104,7 @@ def joint_threshold(model: FeatureModel, embed_dim: int, *, bias: bool = True) -
 
     Args:
         model: without means or for an encoder with a bias.
-        embed_dim: p >= 1.
+        embed_dim: p >= 1, may be traced.
         bias: whether the encoder has one.
 
     Returns:
@@ -121,11 +121,10 @@ def joint_threshold(model: FeatureModel, embed_dim: int, *, bias: bool = True) -
     agreement, _ = agreements(model, Unsupervised())
     noise = jnp.full(model.d - model.features, agreement[-1])
     others = jnp.sort(jnp.concatenate([agreement[1:-1], noise]))[::-1]
-    q = embed_dim - bias
-    if q == 0:
-        return jnp.array(jnp.inf)
-    rival = others[q - 1] if q <= others.size else jnp.zeros(())
-    return jnp.where(rival > 0, 1 - agreement[0] / jnp.where(rival > 0, rival, 1), -jnp.inf)
+    q = jnp.asarray(embed_dim) - bias
+    rival = jnp.where(q <= others.size, others[jnp.clip(q - 1, 0, others.size - 1)], 0)
+    threshold = jnp.where(rival > 0, 1 - agreement[0] / jnp.where(rival > 0, rival, 1), -jnp.inf)
+    return jnp.where(q > 0, threshold, jnp.inf)
 
 
 def _allow_means(model: FeatureModel, bias: bool) -> None:
