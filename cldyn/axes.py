@@ -3,7 +3,7 @@
 What `words` says of a value holds here too; several values of a number are an axis.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -127,7 +127,11 @@ def _values(experiment: Experiment, name: str, given: Any) -> list[Any]:
     field, _ = nouns.declared(experiment, numbers[name])
     parts = given
     if isinstance(given, str):
-        parts = _range(name, given) if ":" in given else given.split(_comma(name))
+        parts = (
+            _range(name, given)
+            if ":" in given
+            else given.split(";" if takes_of(field).kind == "numbers" else ",")
+        )
     require(isinstance(parts, list) and parts, name, given, "a list of values")
     found = [words.value_of(field, one) for one in parts]
     takes = takes_of(field)
@@ -135,10 +139,6 @@ def _values(experiment: Experiment, name: str, given: Any) -> list[Any]:
         good = takes.contains(one, experiment.precision) or takes.kind == "numbers"
         require(good, name, one, takes.text)
     return found
-
-
-def _comma(name: str) -> str:
-    return ";" if _kind(name) == "numbers" else ","
 
 
 def _range(name: str, given: str) -> list[int]:
@@ -150,8 +150,3 @@ def _range(name: str, given: str) -> list[int]:
         found = []
     require(found, name, given, "whole numbers as first:last, without the last")
     return found
-
-
-def words_of(given: Mapping[str, Any]) -> str:
-    """Values of a trajectory in words, for one line."""
-    return " ".join(f"{name}={words.word_of(value)}" for name, value in given.items())

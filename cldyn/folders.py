@@ -1,4 +1,4 @@
-"""Folders that are replaced as a whole: there is the old one or the new one, whoever looks."""
+"""Folders that are replaced as a whole: where Linux does it in one step, nobody sees half."""
 
 import ctypes
 import fcntl
@@ -19,11 +19,11 @@ def check(folder: Path, names: Collection[str]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         probe = folder.with_name(f".{folder.name}.probe")
         probe.touch()
-        probe.unlink()
+        probe.unlink(missing_ok=True)
         inside = [one.name for one in folder.iterdir()] if folder.exists() else []
     except OSError as error:
         refuse("out", str(folder), f"a folder that can be written ({error.strerror})")
-    other = [name for name in inside if name not in names and not name.startswith(".")]
+    other = [name for name in inside if name not in names]
     allowed = "a new place or an earlier result, which is replaced as a whole"
     require(not other, "out", str(folder / "".join(other[:1])), allowed)
     return folder
@@ -41,19 +41,28 @@ def replaced(folder: Path) -> Iterator[Path]:
     """
     scratch = folder.with_name(f".{folder.name}.new")
     scratch.mkdir(parents=True, exist_ok=True)
-    lock = os.open(scratch, os.O_RDONLY)
+    locks = [_locked(scratch, folder)]
+    try:
+        _empty(scratch)
+        yield scratch
+        if folder.exists():  # it will be where the new one was
+            locks.append(_locked(folder, folder))
+        _exchange(scratch, folder)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        for lock in locks:
+            os.close(lock)
+
+
+def _locked(place: Path, folder: Path) -> int:
+    """A folder that this process alone may change, until it is closed or the process ends."""
+    lock = os.open(place, os.O_RDONLY)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         refuse("out", str(folder), "a folder that no other process is writing")
-    try:
-        _empty(scratch)
-        yield scratch
-        _exchange(scratch, folder)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        os.close(lock)
+    return lock
 
 
 def _empty(folder: Path) -> None:

@@ -61,20 +61,15 @@ def save(path: Path, datasets: Mapping[str, xr.Dataset]) -> None:
     root = zarr.create_group(path, zarr_format=3)
     for group, dataset in sorted(datasets.items()):
         place = root.create_group(group) if group else root
-        zipped = [str(name) for name in dataset.coords if name not in dataset.dims]
-        place.attrs.update(
-            {**dataset.attrs, **({"coordinates": " ".join(zipped)} if zipped else {})}
-        )
+        place.attrs.update(dataset.attrs | _zipped(dataset))
         for name, one in dataset.variables.items():
-            values = np.asarray(one.values)
-            dims = [str(dim) for dim in one.dims]
-            kind = bool if values.dtype == bool else values.dtype
-            array = new_array(place, str(name), values.shape, values.shape, kind, dims, one.attrs)
-            put(array, values)
+            values, dims = np.asarray(one.values), [str(dim) for dim in one.dims]
+            shape, dtype = values.shape, values.dtype
+            put(new_array(place, str(name), shape, shape, dtype, dims, one.attrs), values)
     finish(root)
 
 
-def zipped(dataset: xr.Dataset) -> dict[str, str]:
+def _zipped(dataset: xr.Dataset) -> dict[str, str]:
     """What xarray looks for, to know coordinates that name no dimension."""
     names = [str(name) for name in dataset.coords if name not in dataset.dims]
     return {"coordinates": " ".join(names)} if names else {}

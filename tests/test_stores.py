@@ -23,6 +23,7 @@ from cldyn.sweeps import blocks as blocks_module
 from cldyn.sweeps.blocks import Blocks, lengths_of
 from cldyn.sweeps.grid import Axis, Grid
 from cldyn.sweeps.locks import Locks
+from cldyn.sweeps.states import STATE
 from cldyn.sweeps.store import RECORDED, Store
 from cldyn.sweeps.stored import lack_of
 
@@ -193,13 +194,26 @@ def test_an_axis_that_grows_by_itself_has_nothing_done_twice(tmp_path, small_blo
     assert count(written) == 45
 
 
-def test_what_was_killed_between_longer_records_and_their_flag_is_done_again(tmp_path):
-    longer = [*STEPS, 20]
+@pytest.mark.parametrize("last", [STATE, "loss", "finite_steps"])
+def test_what_was_killed_while_it_became_longer_is_done_again(tmp_path, monkeypatch, last):
+    longer, write = [*STEPS, 12, 20], Store.write
     sweep(tmp_path / "s", states=True)
-    before = shutil.copytree(tmp_path / "s" / RECORDED / "c", tmp_path / "before")
-    sweep(tmp_path / "s", steps=longer, states=True)
-    shutil.rmtree(tmp_path / "s" / RECORDED / "c")
-    shutil.copytree(before, tmp_path / "s" / RECORDED / "c")
+
+    class Killed(BaseException):
+        pass
+
+    class Stopping(dict):
+        def items(self):
+            for name in sorted(self, key=lambda name: (name == last, name)):
+                yield name, self[name]
+            raise Killed  # all but the flag is written
+
+    monkeypatch.setattr(
+        Store, "write", lambda self, box, records, start: write(self, box, Stopping(records), start)
+    )
+    with pytest.raises(Killed):
+        sweep(tmp_path / "s", steps=longer, states=True)
+    monkeypatch.setattr(Store, "write", write)
     same(sweep(tmp_path / "s", steps=longer, states=True), cldyn.sweep(FEW, AXES, longer))
 
 
@@ -213,6 +227,7 @@ def test_what_was_killed_between_longer_records_and_their_flag_is_done_again(tmp
         ({"axes": [{"learning_rate": [0.01, 0.03, 0.05]}, *AXES[1:]]}, "learning_rate"),
         ({"steps": [0, 4, 10]}, "record_at"),
         ({"steps": [*STEPS, 20]}, "states"),
+        ({"states": True}, "states"),
         ({"measure": ["loss"]}, "measures"),
     ],
 )
@@ -222,6 +237,22 @@ def test_a_store_of_something_else_is_refused(tmp_path, change, named):
         sweep(tmp_path / "s", **change)
     assert "\n" not in str(told.value)
     same(sweep(tmp_path / "s"), cldyn.sweep(FEW, AXES, STEPS))
+
+
+def test_numbers_are_compared_not_how_they_are_written(tmp_path):
+    whole = FEW.replace(irrelevant_strength=(2,), learning_rate=1)
+    sweep(tmp_path / "s", AXES[1:], experiment=whole)
+    kept = Store(tmp_path / "s")
+    assert kept.experiment == FEW.replace(irrelevant_strength=(2.0,), learning_rate=1.0)
+    sweep(tmp_path / "s", kept.request.axes, experiment=kept.experiment)
+
+
+def test_a_store_that_was_removed_is_made_anew(tmp_path):
+    for _ in range(2):
+        sweep(tmp_path / "s")
+        shutil.rmtree(tmp_path / "s")
+    sweep(tmp_path / "s")
+    assert (tmp_path / "s" / RECORDED / "lock").is_file()
 
 
 def test_places_that_hold_something_else_are_refused(tmp_path):
@@ -278,10 +309,15 @@ def test_a_store_that_does_not_say_what_it_holds_is_refused(tmp_path, name):
     sweep(tmp_path / "s")
     file = tmp_path / "s" / name
     said = file.read_text()
-    for broken in (said[: len(said) // 2], said.replace("learning_rate", "learning_rats")):
+    for broken in ("", said[: len(said) // 2], said.replace("learning_rate", "learning_rats")):
         file.write_text(broken)
         with pytest.raises(ValueError, match="store"):
             sweep(tmp_path / "s")
+    file.unlink()
+    with pytest.raises(ValueError, match="store"):
+        sweep(tmp_path / "s")
+    file.write_text(said)  # nothing is lost
+    same(sweep(tmp_path / "s"), cldyn.sweep(FEW, AXES, STEPS))
 
 
 def test_what_killed_writers_leave_is_swept_up(tmp_path, small_blocks):
@@ -379,7 +415,8 @@ def test_killed_sweeps_of_two_shards_go_on_and_end_like_an_unbroken_one(tmp_path
         words = [sys.executable, tmp_path / "program.py", tmp_path / place, shard]
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
-    assert begin("whole", "1/1").wait(120) == 0
+    whole = begin("whole", "1/1")  # while it runs, another makes the same store
+    assert begin("whole", "1/1").wait(120) == whole.wait(120) == 0
     for _ in range(4):
         running = [begin("cut", f"{i}/2") for i in (1, 2)]
         for one in running:
@@ -400,6 +437,9 @@ def test_an_executor_does_the_same_and_a_broken_one_leaves_what_is_done(tmp_path
     memory = cldyn.sweep(FEW, AXES, STEPS)
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
         same(sweep(tmp_path / "s", executor=pool), memory)
+        flipped(next(one for one in (tmp_path / "s/loss/c").rglob("*") if one.is_file()))
+        with pytest.warns(UserWarning, match="damaged"):
+            same(sweep(tmp_path / "s", executor=pool), memory)
         pool.submit(os.getpid).result()
         for process in pool._processes.values():
             process.kill()
@@ -436,10 +476,10 @@ def test_locks_are_of_processes_and_end_with_them(tmp_path):
     words = [sys.executable, "-c", program, tmp_path / "lock"]
     with subprocess.Popen(words, stdout=subprocess.PIPE) as other:
         assert other.stdout.readline() == b"True\n"
-        assert not locks.take(3) and locks.take(2) and not locks.alone(wait=False)
+        assert not locks.take(3) and locks.take(2) and not locks.alone()
         locks.together()
         other.kill()
-    assert locks.take(3) and locks.alone(wait=False)
+    assert locks.take(3) and locks.alone()
     for i in (2, 3):
         locks.give(i)
     locks.leave()

@@ -8,6 +8,7 @@ import pandas as pd
 import xarray as xr
 
 from cldyn import plots
+from cldyn.checks import require
 from cldyn.phases import phases
 from cldyn.sweeps import forecast
 from cldyn.sweeps.store import Store
@@ -37,6 +38,8 @@ def comparison(path: Path) -> tuple[pd.DataFrame, plots.Figure]:
         learned = xr.zeros_like(curves.isel(step=0), float)
         learned.values[...] = phases(measured.step, curves).learned
         parts += _rows("learning step", learned, known.learning_step)
+    names = ", ".join(map(str, known.data_vars))
+    require(parts, "measure", store.request.measure, f"one that theory knows: {names}")
     rows = pd.concat(parts, ignore_index=True)
     return rows, plots.compared(rows)
 
@@ -49,7 +52,7 @@ def _rows(name: str, measured: xr.DataArray, predicted: xr.DataArray) -> list[pd
         one = both.sel(feature=feature, drop=True) if feature else both
         quantity = {_NORMS: f"|W v| of {feature}"}.get(name, f"{name} {feature}".strip())
         frame = one.to_dataframe().reset_index() if one.dims else _single(one)
-        found.append(frame.drop(columns="index", errors="ignore").assign(quantity=quantity))
+        found.append(frame.assign(quantity=quantity))
     return found
 
 

@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename else ""
         status = _complain(f"{where}{error.strerror or error}")
     except KeyboardInterrupt:
-        _complain("interrupted; what is done is kept")
+        _complain("interrupted; results and blocks that were done are kept")
         for process in active_children():
             process.kill()
         os._exit(2)  # what is being compiled or trained cannot be stopped otherwise

@@ -10,17 +10,17 @@ import tyro
 
 from cldyn import plots
 from cldyn.axes import Swept, swept
-from cldyn.checks import require
+from cldyn.checks import refuse, require
 from cldyn.claims.comparison import comparison, summary
-from cldyn.cli.results import Words
+from cldyn.cli.results import FORMATS, Words
 from cldyn.sweeps import survey, sweep
 from cldyn.sweeps.store import Store
 
-# How schedulers tell a task of a job array which it is: its number, the first and the last one, or
-# its number from 0 on and how many there are.
+# How schedulers tell a task of a job array which it is: its number, the first and the last one and
+# the step between them; or its number from 0 on and how many there are.
 _RANGES = (
-    ("SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_MAX"),
-    ("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST"),
+    (*(f"SLURM_ARRAY_TASK_{name}" for name in ("ID", "MIN", "MAX", "STEP")),),
+    ("SGE_TASK_ID", "SGE_TASK_FIRST", "SGE_TASK_LAST", "SGE_TASK_STEPSIZE"),
 )
 _RANKS = (
     ("AWS_BATCH_JOB_ARRAY_INDEX", "AWS_BATCH_JOB_ARRAY_SIZE"),
@@ -100,8 +100,8 @@ def _of_array() -> str:
         told = [os.environ.get(name, "") for name in names]
         if all(one.isdigit() for one in told):
             index, *ends = map(int, told)
-            first, count = (ends[0], ends[1] - ends[0] + 1) if len(ends) == 2 else (0, ends[0])
-            return f"{index - first + 1}/{count}"
+            first, last, step = ends if len(ends) == 3 else (0, ends[0] - 1, 1)
+            return f"{(index - first) // step + 1}/{(last - first) // step + 1}"
     return ""
 
 
@@ -141,7 +141,15 @@ class Compare:
 
     def run(self) -> int:
         """Print what differs, and write what is asked for."""
-        rows, drawn = comparison(self.store)
+        kind = self.figure.suffix[1:] if self.figure else "png"
+        require(kind in FORMATS, "figure", str(self.figure), f"a file.{', file.'.join(FORMATS)}")
+        try:
+            rows, drawn = comparison(self.store)
+        except ValueError as error:
+            if "checksum" not in str(error):
+                raise
+            allowed = "one without damaged chunks; the same sweep again mends them"
+            refuse("store", str(self.store), allowed)
         print(summary(rows))
         if self.table:
             rows.to_csv(self.table, index=False)

@@ -62,6 +62,10 @@ class Noise:
         """What n originals have of their noise."""
         return self.draw(key, n, other, dtype)
 
+    def kept(self, key: Array, n: int, other: int, dtype: Any) -> Any:
+        """What of `originals` is needed of examples whose views alone are looked at."""
+        return self.originals(key, n, other, dtype)
+
     def vectors(self, shared: Any, other: int, dtype: Any) -> Array:
         """The noise of originals themselves [n, other]."""
         return shared
@@ -101,6 +105,14 @@ class Gaussian(Noise):
         """Noise [n, other]."""
         draw = jax.random.normal(key, (n, other), jnp.float32).astype(dtype)
         return draw * jnp.asarray(self.noise_length, dtype) / math.sqrt(other)
+
+    def kept(self, key: Array, n: int, other: int, dtype: Any) -> Array:
+        """Nothing where views keep nothing, which spares a third of all draws."""
+        return jax.lax.cond(
+            jnp.asarray(self.noise_keep) > 0,
+            lambda: self.draw(key, n, other, dtype),
+            lambda: jnp.zeros((n, other), dtype),
+        )
 
     def views(self, key: Array, shared: Any, m: int, other: int, dtype: Any) -> Array:
         """Noise of m views of every original [n, m, other]."""

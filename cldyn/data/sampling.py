@@ -114,7 +114,7 @@ def originals(
 def _originals(keys: _Keys, model: FeatureModel, n: int, balanced: bool, dtype: Any) -> Originals:
     draw = balanced_codes if balanced else iid_codes
     shared_key = jax.random.split(keys.noise, 3)[0]
-    noise = model.noise.originals(shared_key, n, model.other, dtype)
+    noise = model.noise.kept(shared_key, n, model.other, dtype)
     mirrors = mirrors_of(keys.rotation, model, dtype)
     codes = draw(keys.codes, model, n)
     if model.irrelevant == "own":

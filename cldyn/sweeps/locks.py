@@ -4,7 +4,6 @@ import contextlib
 import fcntl
 import os
 from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
 
 
@@ -17,19 +16,23 @@ class Locks:
 
     def __init__(self, file: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _opened(str(file))
+        self._file = _opened(file.resolve())
 
-    def alone(self, wait: bool) -> bool:
+    def alone(self) -> bool:
         """Have the store for this process alone, or say that others are at work on it."""
-        return self._lock(0, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        return self._lock(0, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
     def together(self) -> None:
-        """Be at work on the store, beside others."""
+        """Be at work on the store beside others, when nobody has it for himself."""
         self._lock(0, fcntl.LOCK_SH)
+        _USERS[self._file] = _USERS.get(self._file, 0) + 1
 
     def leave(self) -> None:
-        """Let go of the store."""
-        fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
+        """Let go of the store, if no other thread is at work on it."""
+        left = _USERS.get(self._file, 0) - 1
+        _USERS[self._file] = max(0, left)
+        if left <= 0:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, 0)
 
     def take(self, block: int) -> bool:
         """Have a block for this process, or say that another one has it."""
@@ -57,7 +60,13 @@ class Locks:
         return True
 
 
-@cache
-def _opened(file: str) -> int:
+_FILES: dict[Path, int] = {}
+_USERS: dict[int, int] = {}
+
+
+def _opened(file: Path) -> int:
     """The file, never closed: closing it anywhere in a process lets go of all its locks."""
-    return os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    known = _FILES.get(file)
+    if known is None or not file.exists() or os.fstat(known).st_ino != file.stat().st_ino:
+        _FILES[file] = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
+    return _FILES[file]

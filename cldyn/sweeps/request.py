@@ -46,9 +46,8 @@ class Request:
 
         Axes and steps may have become longer; values that are there stay in their places.
         """
-        if self.experiment != old.experiment:
-            one, other = (json.loads(some.experiment) for some in (old, self))
-            where, there, asked = next(_differences(one, other))
+        one, other = (json.loads(some.experiment) for some in (old, self))
+        for where, there, asked in _differences(one, other):
             refuse(
                 "store",
                 str(path),
@@ -69,6 +68,9 @@ class Request:
                 f"{_ELSE}: its {', '.join(named)} have other lengths",
             )  # fmt: skip
             axes.append(named)
+        require(
+            old.states or not self.states, "states", True, "False as in the store, or a new place"
+        )
         steps = _longer(path, "record_at", self.record_at, old.record_at)
         kept = old.states or len(steps) == len(old.record_at)
         allowed = f"{old.record_at[-1]} steps as in its store, which keeps no states to go on from"

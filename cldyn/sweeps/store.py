@@ -10,7 +10,6 @@ A chunk is written beside its place and renamed, by one process at a time. Kille
 block is there as a whole, or counts as missing.
 """
 
-import contextlib
 import hashlib
 import json
 import shutil
@@ -106,9 +105,15 @@ class Store:
         except ValueError:
             found = np.zeros(array.shape, np.int32)
             for box in map(blocks.box, range(len(blocks))):
-                with contextlib.suppress(ValueError):
-                    found[box] = array[box]
+                found[box] = self.recorded_in(box)
             return found
+
+    def recorded_in(self, box: Box) -> np.ndarray:
+        """As `recorded`, of one block."""
+        try:
+            return np.asarray(self.arrays[RECORDED][box])
+        except ValueError:
+            return np.zeros([side.stop - side.start for side in box], np.int32)
 
     def damaged(self, box: Box, blocks: Blocks, steps: int) -> str:
         """The file of a block that is not as it was written, "" if there is none.
@@ -159,13 +164,15 @@ class Store:
 
     def write(self, box: Box, records: Mapping[str, np.ndarray], start: int) -> None:
         """Records of a box in the user's order of axes, those over time from a place on."""
-        stop = len(self.request.record_at)
+        stop, sizes = len(self.request.record_at), [side.stop - side.start for side in box]
+        if start:  # states and records must not be of different steps: killed, it begins anew
+            self.arrays[RECORDED][box] = np.zeros(sizes, np.int32)
         for name, values in records.items():
             name = PACKED if name == STATE else name
             timed = "step" in (self.arrays[name].metadata.dimension_names or ())
             region = (*box, slice(start, stop)) if timed else box
             self.arrays[name][region] = values
-        self.arrays[RECORDED][box] = np.full([side.stop - side.start for side in box], stop)
+        self.arrays[RECORDED][box] = np.full(sizes, stop, np.int32)
 
 
 def _digest(said: str) -> str:
@@ -239,7 +246,13 @@ def _sized(
 
 
 def clear(path: Path) -> None:
-    """Remove what an unfinished `arrange` has left, all but the lock."""
+    """Remove what an unfinished `arrange` has left, all but the lock.
+
+    Raises:
+        ValueError: there are records, of a store that does not say any more what it holds.
+    """
+    records = (path / RECORDED / "c").exists()
+    require(not records, "store", str(path), "one whose zarr.json is as it was written")
     for inside in [*path.iterdir(), *(path / RECORDED).glob("*")]:
         if inside.name in (RECORDED, "lock"):
             continue

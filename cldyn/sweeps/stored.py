@@ -4,7 +4,7 @@ import math
 import time
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Executor, Future, as_completed
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,15 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import xarray as xr
 
-from cldyn.checks import require
 from cldyn.experiment import Experiment
-from cldyn.sweeps import store as stores
 from cldyn.sweeps.asked import Asked, ready
 from cldyn.sweeps.blocks import Box
-from cldyn.sweeps.dataset import coordinates
 from cldyn.sweeps.devices import local
 from cldyn.sweeps.execute import run_parts, training_work
 from cldyn.sweeps.locks import Locks
+from cldyn.sweeps.opening import PATIENCE, opened, place
 from cldyn.sweeps.progress import bar
 from cldyn.sweeps.request import Request
 from cldyn.sweeps.states import STATE
@@ -30,7 +28,6 @@ from cldyn.trajectory import Measures
 
 SHARDS = "shards"  # a folder beside the lock, which says in how many parts it is done
 _PARTS = 64  # of a sweep that an executor gets, at most
-_PATIENCE = 0.2  # seconds between looks at blocks that another process is at work on
 
 
 def sweep_into(
@@ -56,18 +53,19 @@ def sweep_into(
         devices: how many of this process's share the work; None: all.
         progress: whether it is shown.
     """
-    locks = Locks(_place(path) / RECORDED / "lock")
-    asked = _open(path, experiment, request, measure, locks)
+    locks = Locks(place(path) / RECORDED / "lock")
     try:
+        asked = opened(path, experiment, request, measure, locks)
         mine = blocks_of(len(asked.blocks), shard)
         if shard != (1, 1):
             (path / RECORDED / SHARDS).mkdir(exist_ok=True)
             (path / RECORDED / SHARDS / "{}-{}".format(*shard)).touch()
+        store = Store(path, writable=True)
         if executor is None:
-            on = local(devices)
-            _work(Store(path, writable=True), asked, mine, locks, on, progress)
+            _work(store, asked, mine, locks, local(devices), progress)
         else:
-            _send(path, experiment, measure, asked, mine, executor, progress)
+            _mend(store, asked, mine, locks)
+            _send(store, experiment, measure, asked, mine, executor, progress)
     except OSError as error:
         told = f"{error.strerror or error}; what is done is kept, the same call goes on from there"
         raise OSError(error.errno, told, str(path)) from error
@@ -81,57 +79,6 @@ def blocks_of(count: int, shard: tuple[int, int]) -> list[int]:
     return np.array_split(np.arange(count), shard[1])[shard[0] - 1].tolist()
 
 
-def _place(path: Path) -> Path:
-    """A place for a store: new, empty, or one that a sweep has begun."""
-    begun = (path / RECORDED / "lock").is_file()
-    free = not path.exists() or (path.is_dir() and (begun or not any(path.iterdir())))
-    require(free, "store", str(path), "a new place or a store of cldyn.sweep")
-    return path
-
-
-def _open(
-    path: Path, experiment: Experiment, request: Request, measure: Measures, locks: Locks
-) -> Asked:
-    """The store as asked: made or made larger where need be, by this process alone."""
-    if not _complete(path):
-        locks.alone(wait=True)
-    if not _complete(path):
-        stores.clear(path)
-        asked = ready(experiment, request, measure, None)
-    else:
-        store = Store(path)
-        merged = request.merged(store.request, path)
-        asked = ready(experiment, merged, measure, store.lengths)
-        if merged == store.request and _shapes(store) == _wanted(asked):
-            locks.together()
-            return asked
-        allowed = "one that no other process is at work on, to be made larger"
-        require(locks.alone(wait=False), "store", str(path), allowed)
-    features = asked.like["feature_norms"].shape[-1] if "feature_norms" in asked.like else 0
-    steps = np.asarray(asked.request.record_at)
-    names = coordinates(experiment, asked.blocks.grid, features, steps)
-    stores.arrange(path, asked.request, asked.blocks, asked.shaped, names)
-    locks.together()
-    return asked
-
-
-def _complete(path: Path) -> bool:
-    """Whether there is a store, not only the beginning of one."""
-    try:
-        return '"sha256"' in (path / "zarr.json").read_text()
-    except (OSError, UnicodeDecodeError):
-        return (path / "zarr.json").exists()
-
-
-def _shapes(store: Store) -> dict[str, tuple[int, ...]]:
-    return {name: one.shape for name, one in store.arrays.items()}
-
-
-def _wanted(asked: Asked) -> dict[str, tuple[int, ...]]:
-    grid = tuple(axis.size for axis in asked.blocks.grid.axes)
-    return {name: (*grid, *one.shape) for name, one in asked.shaped.items()}
-
-
 def _work(
     store: Store, asked: Asked, mine: Sequence[int], locks: Locks, on: Any, progress: bool
 ) -> None:
@@ -141,14 +88,14 @@ def _work(
     while missing := _missing(store, asked, mine):
         count = 0
         for start in sorted({lack.start for lack in missing.values()}):
-            some = [i for i, lack in missing.items() if lack.start == start]
+            some = {i: lack for i, lack in missing.items() if lack.start == start}
             count += _train(store, asked, some, start, locks, on, progress)
         if not count:
             told = f"store: another process is at work on {len(missing)} blocks of {store.path}"
             if not said:
                 warnings.warn(told, stacklevel=2)
             said = True
-            time.sleep(_PATIENCE)
+            time.sleep(PATIENCE)
 
 
 class Lack(NamedTuple):
@@ -185,10 +132,14 @@ def _around(mask: np.ndarray) -> Box:
 
 
 def _missing(store: Store, asked: Asked, mine: Sequence[int]) -> dict[int, Lack]:
-    recorded, last = store.recorded(asked.blocks), len(asked.request.record_at)
+    recorded = store.recorded(asked.blocks)
     boxes = {i: asked.blocks.box(i) for i in mine}
-    lacks = {i: lack_of(recorded[box], box, last) for i, box in boxes.items()}
+    lacks = {i: _lack(asked, recorded[box], box) for i, box in boxes.items()}
     return {i: lack for i, lack in lacks.items() if lack is not None}
+
+
+def _lack(asked: Asked, recorded: np.ndarray, box: Box) -> Lack | None:
+    return lack_of(recorded, box, len(asked.request.record_at))
 
 
 def _mend(store: Store, asked: Asked, mine: Sequence[int], locks: Locks) -> None:
@@ -204,7 +155,7 @@ def _mend(store: Store, asked: Asked, mine: Sequence[int], locks: Locks) -> None
                 store.forget(box, asked.blocks)
                 told = f"store: {file} is damaged or missing; its block is done again"
                 warnings.warn(told, stacklevel=2)
-            elif not steps:
+            elif _lack(asked, recorded[box], box):
                 store.sweep_up(box, asked.blocks)
         finally:
             locks.give(i)
@@ -213,7 +164,7 @@ def _mend(store: Store, asked: Asked, mine: Sequence[int], locks: Locks) -> None
 def _train(
     store: Store,
     asked: Asked,
-    missing: list[int],
+    missing: Mapping[int, Lack],
     start: int,
     locks: Locks,
     on: Any,
@@ -229,14 +180,18 @@ def _train(
 
         def parts() -> Iterator[Part]:
             for i in missing:
-                if locks.take(i):
-                    held.add(i)
-                    lack = _missing(store, asked, [i]).get(i)
-                    if lack is not None and lack.start == start:
-                        taken.append((i, lack.box))
-                        yield blocks.part(lack.box, store.state(lack.box) if start else None)
+                if not locks.take(i):
+                    continue
+                box = blocks.box(i)
+                lack = _lack(asked, store.recorded_in(box), box)  # as it is by now
+                if lack is None or lack.start != start:
+                    locks.give(i)
+                    continue
+                held.add(i)
+                taken.append((i, lack.box))
+                yield blocks.part(lack.box, store.state(lack.box) if start else None)
 
-        total = len(missing) * math.prod(blocks.counts())
+        total = sum(_size(lack.box) for lack in missing.values())
         with bar(total, progress) as advance:
             for _, records in run_parts(
                 asked.trajectories, parts(), asked.shape, asked.plan, work,
@@ -251,19 +206,24 @@ def _train(
     return count
 
 
+def _size(box: Box) -> int:
+    return math.prod(side.stop - side.start for side in box)
+
+
 def _send(
-    path: Path, experiment: Experiment, measure: Measures, asked: Asked, mine: Sequence[int],
+    store: Store, experiment: Experiment, measure: Measures, asked: Asked, mine: Sequence[int],
     executor: Executor, progress: bool,
 ) -> None:  # fmt: skip
     """Have the processes of an executor do blocks."""
-    missing = [*_missing(Store(path), asked, mine)]
-    parts = np.array_split(missing, min(len(missing), _PARTS) or 1)
+    missing, path = _missing(store, asked, mine), store.path.resolve()
+    sizes = {i: _size(lack.box) for i, lack in missing.items()}
+    count = min(len(missing), _PARTS)
     waiting: dict[Future[None], int] = {}
-    with bar(len(missing), progress) as advance:
+    with bar(sum(sizes.values()), progress) as advance:
         try:
-            for part in parts:
-                future = executor.submit(_remote, str(path), experiment, measure, part.tolist())
-                waiting[future] = part.size
+            for part in np.array_split([*missing], count) if count else ():
+                given = str(path), experiment, measure, part.tolist()
+                waiting[executor.submit(_remote, *given)] = sum(sizes[i] for i in part.tolist())
             for future in as_completed(waiting):
                 future.result()
                 advance(waiting[future])
@@ -276,10 +236,10 @@ def _send(
 
 def _remote(path: str, experiment: Experiment, measure: Measures, mine: list[int]) -> None:
     """What a process of an executor does."""
-    store = Store(Path(path), writable=True)
-    locks = Locks(store.path / RECORDED / "lock")
+    locks = Locks(Path(path) / RECORDED / "lock")
     locks.together()
     try:
+        store = Store(Path(path), writable=True)
         asked = ready(experiment, store.request, measure, store.lengths)
         _work(store, asked, mine, locks, local(), progress=False)
     finally:

@@ -79,15 +79,19 @@ def status(path: Path) -> str:
     missing = [i for i in range(len(blocks)) if (recorded[blocks.box(i)] < last).any()]
     running = _running(path, missing)
     there = recorded == last
-    finite = np.asarray(store.arrays["finite_steps"][...])
-    diverged = int((there & (finite < store.request.record_at[-1])).sum())
+    try:
+        finite = np.asarray(store.arrays["finite_steps"][...])
+        lost = (there & (finite < store.request.record_at[-1])).sum()
+        diverged = f"{lost:,} of what is done"
+    except ValueError:
+        diverged = "unknown, a chunk is damaged; the same sweep again mends it"
     done = len(blocks) - len(missing)
     counted = f"{there.sum():,} of {there.size:,} trajectories"
     lines = {
         "done": f"{counted}, {done:,} of {len(blocks):,} blocks",
         "running": f"{len(running):,} blocks",
         "missing": f"{len(missing) - len(running):,} blocks",
-        "diverged": f"{diverged:,} of what is done",
+        "diverged": diverged,
     }
     if missing:
         lines["time left"] = _left(store, done, len(missing)) if running else "nobody is at work"
@@ -113,8 +117,8 @@ def _running(path: Path, missing: Sequence[int]) -> list[int]:
 
 def _left(store: Store, done: int, missing: int) -> str:
     """Time until all is done, at the pace of the latest blocks."""
-    times = sorted(one.stat().st_mtime for one in (store.path / RECORDED / "c").rglob("*"))
-    times = times[-50:]
+    files = (one for one in (store.path / RECORDED / "c").rglob("*") if one.suffix != ".partial")
+    times = sorted(one.stat().st_mtime for one in files if one.is_file())[-50:]
     if done < 2 or times[-1] == times[0]:
         return "unknown yet"
     return f"about {_time(missing * (times[-1] - times[0]) / (len(times) - 1))}"
