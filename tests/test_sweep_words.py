@@ -76,7 +76,7 @@ def test_a_sweep_is_planned_done_looked_at_compared_and_resumed(tmp_path, capsys
     monkeypatch.setattr(blocks, "WORK", 1)
     (tmp_path / "s.toml").write_text(FILE)
     place, file = tmp_path / "s.zarr", tmp_path / "s.toml"
-    status, out, _ = call(capsys, "sweep", file, "--dry-run")
+    status, out, _ = call(capsys, "sweep", file, "--dry-run", "--precision", "float64")
     assert status == 0 and "6: 3 problems x 2 trainings" in out and not place.exists()
     status, out, _ = call(capsys, "sweep", file, "--store", place, "--shard", "1/2")
     assert status == 0 and "done" in out and not (tmp_path / "s.zarr" / "loss" / "x").exists()
@@ -93,6 +93,7 @@ def test_a_sweep_is_planned_done_looked_at_compared_and_resumed(tmp_path, capsys
     for words in (
         ("status", tmp_path), ("compare", tmp_path), ("sweep", "d=30", "--store", place),
         ("sweep", file), ("sweep", "--resume"), ("compare", place, "--figure", "x.y"),
+        ("sweep", "--dry-run", "--precision", "half"),
         ("sweep", file, "--store", place, "--shard", "3/2"),
     ):  # fmt: skip
         status, out, err = call(capsys, *words)

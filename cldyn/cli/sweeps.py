@@ -45,6 +45,7 @@ class Sweep:
         resume: go on with what the store was asked, without words.
         states: keep where trajectories stand, to train them to later steps.
         shard: i/n, the i-th of n parts of the work, from 1 on; auto: as a job array says.
+        precision: float32 or float64, of all numbers.
         devices: how many of this machine's devices share the work (default: all).
         dry_run: say what it would take, and train one block for an estimate.
     """
@@ -56,6 +57,7 @@ class Sweep:
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     states: tyro.conf.FlagCreatePairsOff[bool] = False
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
+    precision: Annotated[str, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = ""
     devices: Annotated[int | None, tyro.conf.arg(metavar="N", help_behavior_hint="")] = None
     dry_run: tyro.conf.FlagCreatePairsOff[bool] = False
 
@@ -70,7 +72,8 @@ class Sweep:
             meant = Swept(kept.experiment, request.axes, request.record_at, request.measure)
             states = request.states
         else:
-            meant = swept(self.words)
+            more = [f"precision={self.precision}"] if self.precision else []
+            meant = swept([*self.words, *more])
         experiment, axes, record_at, measure = meant
         if self.dry_run:
             print(survey.plan(experiment, axes, record_at, measure, states))
