@@ -1,5 +1,6 @@
 """Commands about claims: what there is, and what is measured of it."""
 
+import itertools
 import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,7 +17,12 @@ from cldyn.checks import require
 from cldyn.claims import CLAIMS, paper
 from cldyn.claims.table import Claim, Row
 from cldyn.cli.results import FORMATS, Words, kept, tell, writable
-from cldyn.sweeps import cores, forget
+from cldyn.sweeps import cores
+
+# After so many claims a process frees their programs: claims share few of them, and all of them
+# take more memory than all else.
+_TOGETHER = 3
+_studied_here = itertools.count(1)
 
 
 @dataclass(frozen=True)
@@ -110,5 +116,6 @@ def _begin(shares: Any) -> None:
 
 def _study(claim: Claim, folder: Path, format: str) -> list[Row]:
     rows = kept(claim.study(), folder, format)
-    forget()
+    if next(_studied_here) % _TOGETHER == 0:
+        jax.clear_caches()
     return rows

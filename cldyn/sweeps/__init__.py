@@ -19,7 +19,6 @@ from cldyn.sweeps.execute import (
     Records,
     Work,
     forecast_work,
-    forget,
     run_parts,
     training_work,
 )
@@ -31,7 +30,7 @@ from cldyn.sweeps.stored import sweep_into
 from cldyn.sweeps.tiles import Part, Trajectories, cached, inputs_of, parameters_of
 from cldyn.trajectory import Measures, Plan, bounds_peak, forecast_plan, plan_of, without_batches
 
-__all__ = ["Group", "cores", "forecast", "forget", "phase_diagram", "sweep"]
+__all__ = ["Group", "cores", "forecast", "phase_diagram", "sweep"]
 
 
 def sweep(

@@ -210,9 +210,3 @@ def _keep(records: Records, part: Part, tile: Tile, found: Records) -> None:
             counts = part.problems.size, part.trajectories.size
             records[name] = np.empty((*counts, *value.shape[2:]), value.dtype)
         records[name][rows, columns] = value  # what fills a tile up is the same once more
-
-
-def forget() -> None:
-    """Free the programs of tiles, which another sweep hardly uses again."""
-    for program in (train_tile, forecast_tile):
-        program.clear_cache()  # type: ignore[attr-defined]
