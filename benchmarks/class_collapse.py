@@ -9,14 +9,13 @@ believed. The steady state of cldyn is a warm sweep of ten times the steps and r
 of the job, whose preparation is the same.
 """
 
-import argparse
 import os
 import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from harness import agree, compare
+from harness import agree, compare, parser
 
 import cldyn
 
@@ -136,11 +135,7 @@ def peers():
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=7)
-    rounds = parser.parse_args().rounds
+    rounds = parser(__doc__, rounds=7).parse_args().rounds
     jax.config.update("jax_default_matmul_precision", "highest")
     ours = by_cldyn(RECORD_AT)
     expected = np.stack([ours.class_gap, ours.subclass_gap], axis=-1)

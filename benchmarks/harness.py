@@ -1,5 +1,6 @@
 """What benchmarks share: every peer runs once in a round, and ratios are taken inside a round."""
 
+import argparse
 import os
 import statistics
 import sys
@@ -8,6 +9,14 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+
+
+def parser(says: str, rounds: int) -> argparse.ArgumentParser:
+    """Of a benchmark: what it says of itself, and how often it runs unless told otherwise."""
+    form = argparse.RawDescriptionHelpFormatter
+    made = argparse.ArgumentParser(description=says, formatter_class=form)
+    made.add_argument("--rounds", type=int, default=rounds)
+    return made
 
 
 def timed(call: Callable):

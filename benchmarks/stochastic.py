@@ -8,7 +8,6 @@ batch among learning rates, as cldyn does. First the peers train on the very bat
 draws and their gaps are compared; in the timed rounds everyone draws its own.
 """
 
-import argparse
 import dataclasses
 import os
 import sys
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from class_collapse import DIRECTIONS, LONGER, PROBLEMS, RATES, RECORD_AT, RECORDS, STEPS, P, inputs
-from harness import agree, compare
+from harness import agree, compare, parser
 
 import cldyn
 from cldyn import nouns, trajectory
@@ -223,12 +222,9 @@ def bench(title, job, rounds):
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--job", choices=("S1", "S2"))
-    given = parser.parse_args()
+    words = parser(__doc__, rounds=7)
+    words.add_argument("--job", choices=("S1", "S2"))
+    given = words.parse_args()
     jax.config.update("jax_default_matmul_precision", "highest")
     assert starts_fit(), "W_0 of S2 is that of S1"
     jobs = {

@@ -3,7 +3,6 @@ class-collapse setting, 400 steps, 20 records of every exact measure, in turn, a
 each has taken.
 """
 
-import argparse
 import resource
 import sys
 import tempfile
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import jax
 import numpy as np
-from harness import spread, timed
+from harness import parser, spread, timed
 
 import cldyn
 
@@ -33,11 +32,7 @@ def taken():
 
 
 def main():
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    rounds = parser(__doc__, rounds=5).parse_args().rounds
     jax.config.update("jax_default_matmul_precision", "highest")
     stored, memory = [], []
     with tempfile.TemporaryDirectory() as place:

@@ -93,8 +93,7 @@ def sweep(
     good = devices is None or (is_size(devices) and devices <= there)
     require(good, "devices", devices, f"a whole number from 1 to {there}, or None for all")
     if store is not None:
-        plan = plan_of(experiment, measure, Trajectories(experiment, grid).varied)
-        request = request_of(experiment, grid, plan, steps, states)
+        request = request_of(experiment, grid, measure, steps, states)
         return sweep_into(
             Path(store), experiment, request, measure,
             shard=_checked(shard), executor=executor, devices=devices, progress=progress,

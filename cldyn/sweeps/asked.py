@@ -12,10 +12,11 @@ from cldyn.experiment import Experiment, numerics
 from cldyn.sweeps import store as stores
 from cldyn.sweeps.blocks import Blocks, lengths_of, most_of
 from cldyn.sweeps.devices import strided
+from cldyn.sweeps.execute import train_one
 from cldyn.sweeps.grid import grid_of
 from cldyn.sweeps.memory import fit
 from cldyn.sweeps.request import Request
-from cldyn.sweeps.states import STATE
+from cldyn.sweeps.states import bytes_of
 from cldyn.sweeps.store import Shaped
 from cldyn.sweeps.tiles import Shape, Trajectories, inputs_of, parameters_of
 from cldyn.trajectory import Measures, Plan, plan_of
@@ -48,11 +49,10 @@ def ready(
     like = _like(trajectories, plan, steps, request.states)
     fits, inputs = fit(experiment, trajectories, plan, len(steps)), inputs_of(experiment, plan)
     if lengths is None:
-        recorded = sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(like))
         tile = trajectories.shape(fits, inputs, plan)
         parameters = parameters_of(experiment, plan, trajectories.rows)
         work = request.record_at[-1] * parameters * _met(experiment, plan)
-        most = most_of(work, recorded, tile.rows * tile.trajectories)
+        most = most_of(work, bytes_of(like), tile.rows * tile.trajectories)
         lengths = lengths_of(grid, most, 1 if tile.one else tile.rows)
     blocks = Blocks(grid, tuple(lengths))
     shape = trajectories.shape(fits, inputs, plan, blocks.counts())
@@ -73,15 +73,8 @@ def _like(
     """Shapes of what a trajectory records, and of its last state."""
 
     def one() -> dict[str, Any]:
-        problem = jax.tree.map(lambda leaf: leaf[0], trajectories.problem)
-        training = jax.tree.map(lambda leaf: leaf[0, 0], trajectories.training)
-        setting = trajectory.with_step(trajectory.setting_of(problem, training, plan))
-        done, _ = trajectory.train(setting, plan, jnp.asarray(record_at))
-        rate = trajectory.step_size(setting.training)
-        last = {STATE: done.state} if states else {}
-        return {
-            **done.records, "finite_steps": done.state.finite_steps, "step_size": rate, **last
-        }  # fmt: skip
+        setting = trajectory.setting_of(*trajectories.first(), plan)
+        return train_one(setting, jnp.asarray(record_at), plan, keep=states)
 
     with numerics(plan.precision):
         return jax.eval_shape(one)

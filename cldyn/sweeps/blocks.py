@@ -14,6 +14,11 @@ BYTES = 2**25  # of a block's records
 Box = tuple[slice, ...]
 
 
+def sides_of(box: Box) -> list[int]:
+    """How many trajectories a box has along every axis."""
+    return [side.stop - side.start for side in box]
+
+
 @dataclass(frozen=True)
 class Blocks:
     """All blocks of a grid.
@@ -57,7 +62,7 @@ class Blocks:
 
     def ordered(self, values: np.ndarray, box: Box) -> np.ndarray:
         """Records [problems, trajectories, ...] of a box in the user's order of axes."""
-        return self.grid.ordered(values, [side.stop - side.start for side in box])
+        return self.grid.ordered(values, sides_of(box))
 
     def _counts(self) -> list[int]:
         return [

@@ -57,6 +57,19 @@ def _stack(trees: list[Any]) -> Any:
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
 
 
+def train_one(
+    setting: Setting, record_at: Array, plan: Plan, state: Any = None, keep: bool = False
+) -> dict[str, Any]:
+    """What is recorded of one trajectory. Args: as `train_tile`."""
+    setting = trajectory.with_step(setting)
+    done, _ = trajectory.train(setting, plan, record_at, state)
+    rate = trajectory.step_size(setting.training)
+    last = {STATE: done.state} if keep else {}
+    return {
+        **done.records, "finite_steps": done.state.finite_steps, "step_size": rate, **last
+    }  # fmt: skip
+
+
 @partial(jax.jit, static_argnames=("plan", "keep"), donate_argnames="state")
 def train_tile(
     prepared: Prepared,
@@ -75,13 +88,7 @@ def train_tile(
 
     def one(prepared: Prepared, limits: Any, training: Any, limit: Array, state: Any) -> Any:
         chosen = jax.tree.map(lambda leaf: leaf[limit], limits)
-        setting = trajectory.with_step(Setting(prepared, training, chosen))
-        done, _ = trajectory.train(setting, plan, record_at, state)
-        rate = trajectory.step_size(setting.training)
-        last = {STATE: done.state} if keep else {}
-        return {
-            **done.records, "finite_steps": done.state.finite_steps, "step_size": rate, **last
-        }  # fmt: skip
+        return train_one(Setting(prepared, training, chosen), record_at, plan, state, keep)
 
     of_problem = jax.vmap(one, in_axes=(None, None, 0, 0, 0))
     return jax.vmap(of_problem)(prepared, limits, training, limit, state)

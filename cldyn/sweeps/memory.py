@@ -49,9 +49,7 @@ def _bytes(trajectories: Trajectories, plan: Plan, records: int, count: int) -> 
     """Memory of the program for a tile of one row."""
 
     def setting() -> Any:
-        problem = jax.tree.map(lambda leaf: leaf[0], trajectories.problem)
-        training = jax.tree.map(lambda leaf: leaf[0, 0], trajectories.training)
-        return trajectory.setting_of(problem, training, plan)
+        return trajectory.setting_of(*trajectories.first(), plan)
 
     def many(tree: Any, *counts: int) -> Any:
         return jax.tree.map(lambda one: ShapeDtypeStruct((*counts, *one.shape), one.dtype), tree)

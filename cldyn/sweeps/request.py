@@ -11,7 +11,7 @@ import numpy as np
 from cldyn.checks import refuse, require
 from cldyn.experiment import Experiment, describe
 from cldyn.sweeps.grid import Grid
-from cldyn.trajectory import Plan
+from cldyn.trajectory import Measures, plan_of
 
 _ELSE = "the same sweep's, or a new place"
 
@@ -98,12 +98,12 @@ def _differences(one: Any, other: Any, where: str = "experiment") -> Iterator[tu
 
 
 def request_of(
-    experiment: Experiment, grid: Grid, plan: Plan, steps: np.ndarray, states: bool
+    experiment: Experiment, grid: Grid, measure: Measures, steps: np.ndarray, states: bool
 ) -> Request:
     """What a sweep is asked."""
     axes = [{name: [*labels] for name, labels in axis.labels.items()} for axis in grid.axes]
-    measure = sorted(one.name for one in plan.measures)
-    return Request(describe(experiment), axes, steps.tolist(), measure, states)
+    names = sorted(one.name for one in plan_of(experiment, measure).measures)
+    return Request(describe(experiment), axes, steps.tolist(), names, states)
 
 
 def request_from(given: Mapping[str, Any]) -> Request:

@@ -8,6 +8,11 @@ import numpy as np
 STATE = "state"  # its name among the records
 
 
+def bytes_of(tree: Any) -> int:
+    """Bytes of all leaves, arrays or their shapes."""
+    return sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(tree))
+
+
 def packed(state: Any) -> np.ndarray:
     """Leaves [b, l, ...] one after the other, as bytes [b, l, bytes]."""
     leaves = [np.asarray(leaf) for leaf in jax.tree.leaves(state)]

@@ -26,11 +26,11 @@ import zarr
 from cldyn.checks import refuse, require
 from cldyn.experiment import Experiment, rebuild
 from cldyn.store import finish, new_array, put
-from cldyn.sweeps.blocks import Blocks, Box
+from cldyn.sweeps.blocks import Blocks, Box, sides_of
 from cldyn.sweeps.dataset import told
 from cldyn.sweeps.grid import Axis, Grid
 from cldyn.sweeps.request import Request, request_from
-from cldyn.sweeps.states import STATE
+from cldyn.sweeps.states import STATE, bytes_of
 from cldyn.trajectory import Plan
 
 FORMAT = 1
@@ -97,13 +97,13 @@ class Store:
         """The records, read when they are looked at."""
         return xr.open_zarr(self.path, consolidated=False, chunks=None)
 
-    def recorded(self, blocks: Blocks) -> np.ndarray:
+    def recorded(self) -> np.ndarray:
         """How many steps are there of every trajectory; none in a block that cannot be read."""
         array = self.arrays[RECORDED]
         try:
             return np.asarray(array[...])
         except ValueError:
-            found = np.zeros(array.shape, np.int32)
+            found, blocks = np.zeros(array.shape, np.int32), self.blocks()
             for box in map(blocks.box, range(len(blocks))):
                 found[box] = self.recorded_in(box)
             return found
@@ -113,15 +113,15 @@ class Store:
         try:
             return np.asarray(self.arrays[RECORDED][box])
         except ValueError:
-            return np.zeros([side.stop - side.start for side in box], np.int32)
+            return np.zeros(sides_of(box), np.int32)
 
-    def damaged(self, box: Box, blocks: Blocks, steps: int) -> str:
+    def damaged(self, box: Box, steps: int) -> str:
         """The file of a block that is not as it was written, "" if there is none.
 
         steps: how many of them are there.
         """
         for name in (RECORDED, *(self.records if steps else ())):
-            files = [*self._files(name, box, blocks, steps)]
+            files = [*self._files(name, box, steps)]
             lost = [file for file in files if steps and not file.is_file()]
             try:
                 self.arrays[name][box]
@@ -131,30 +131,28 @@ class Store:
                 return str(lost[0])
         return ""
 
-    def forget(self, box: Box, blocks: Blocks) -> None:
+    def forget(self, box: Box) -> None:
         """A block is missing again; also what a killed process left beside its chunks."""
         for name in (RECORDED, *self.records):
-            for file in self._files(name, box, blocks):
+            for file in self._files(name, box):
                 file.unlink(missing_ok=True)
-        self.sweep_up(box, blocks)
+        self.sweep_up(box)
 
-    def sweep_up(self, box: Box, blocks: Blocks) -> None:
+    def sweep_up(self, box: Box) -> None:
         """Remove what a process that was killed while it wrote has left beside a block's chunks."""
         for name in self.arrays:
-            for file in self._files(name, box, blocks):
+            for file in self._files(name, box):
                 for left in file.parent.glob(f"{file.name}.*.partial"):
                     left.unlink(missing_ok=True)
 
-    def _files(
-        self, name: str, box: Box, blocks: Blocks, steps: int | None = None
-    ) -> Iterator[Path]:
+    def _files(self, name: str, box: Box, steps: int | None = None) -> Iterator[Path]:
         """Files of the chunks of a block, along so many steps or all."""
         array = self.arrays[name]
         sizes = dict(zip(array.metadata.dimension_names or (), array.shape, strict=True))
         if steps is not None and "step" in sizes:
             sizes["step"] = steps
         counts = [-(-n // c) for n, c in zip(sizes.values(), array.chunks, strict=True)]
-        at = [side.start // length for side, length in zip(box, blocks.lengths, strict=True)]
+        at = [side.start // length for side, length in zip(box, self.lengths, strict=True)]
         for more in np.ndindex(*counts[len(at) :]):
             yield self.path / name / array.metadata.encode_chunk_key((*at, *more))
 
@@ -164,7 +162,7 @@ class Store:
 
     def write(self, box: Box, records: Mapping[str, np.ndarray], start: int) -> None:
         """Records of a box in the user's order of axes, those over time from a place on."""
-        stop, sizes = len(self.request.record_at), [side.stop - side.start for side in box]
+        stop, sizes = len(self.request.record_at), sides_of(box)
         if start:  # states and records must not be of different steps: killed, it begins anew
             self.arrays[RECORDED][box] = np.zeros(sizes, np.int32)
         for name, values in records.items():
@@ -184,9 +182,7 @@ def shaped(plan: Plan, records: Mapping[str, Any]) -> dict[str, Shaped]:
     found = {}
     for name, one in records.items():
         if name == STATE:
-            leaves = jax.tree.leaves(one)
-            size = sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in leaves)
-            found[PACKED] = Shaped((size,), np.dtype(np.uint8), ("byte",), {})
+            found[PACKED] = Shaped((bytes_of(one),), np.dtype(np.uint8), ("byte",), {})
             continue
         long_name, units, dims = told(plan, name, one.ndim, True)
         about = {"long_name": long_name, "units": units}

@@ -14,7 +14,7 @@ import xarray as xr
 
 from cldyn.experiment import Experiment
 from cldyn.sweeps.asked import Asked, ready
-from cldyn.sweeps.blocks import Box
+from cldyn.sweeps.blocks import Box, sides_of
 from cldyn.sweeps.devices import local
 from cldyn.sweeps.execute import run_parts, training_work
 from cldyn.sweeps.locks import Locks
@@ -61,10 +61,10 @@ def sweep_into(
             (path / RECORDED / SHARDS).mkdir(exist_ok=True)
             (path / RECORDED / SHARDS / "{}-{}".format(*shard)).touch()
         store = Store(path, writable=True)
+        _mend(store, asked, mine, locks)
         if executor is None:
             _work(store, asked, mine, locks, local(devices), progress)
         else:
-            _mend(store, asked, mine, locks)
             _send(store, experiment, measure, asked, mine, executor, progress)
     except OSError as error:
         told = f"{error.strerror or error}; what is done is kept, the same call goes on from there"
@@ -83,7 +83,6 @@ def _work(
     store: Store, asked: Asked, mine: Sequence[int], locks: Locks, on: Any, progress: bool
 ) -> None:
     """Do the missing ones of some blocks, until all are there."""
-    _mend(store, asked, mine, locks)
     said = False
     while missing := _missing(store, asked, mine):
         count = 0
@@ -132,7 +131,7 @@ def _around(mask: np.ndarray) -> Box:
 
 
 def _missing(store: Store, asked: Asked, mine: Sequence[int]) -> dict[int, Lack]:
-    recorded = store.recorded(asked.blocks)
+    recorded = store.recorded()
     boxes = {i: asked.blocks.box(i) for i in mine}
     lacks = {i: _lack(asked, recorded[box], box) for i, box in boxes.items()}
     return {i: lack for i, lack in lacks.items() if lack is not None}
@@ -144,19 +143,19 @@ def _lack(asked: Asked, recorded: np.ndarray, box: Box) -> Lack | None:
 
 def _mend(store: Store, asked: Asked, mine: Sequence[int], locks: Locks) -> None:
     """Blocks that cannot be read as they were written are missing again."""
-    recorded = store.recorded(asked.blocks)
+    recorded = store.recorded()
     for i in mine:
         box = asked.blocks.box(i)
         if not locks.take(i):
             continue
         try:
             steps = int(recorded[box].max())
-            if file := store.damaged(box, asked.blocks, steps):
-                store.forget(box, asked.blocks)
+            if file := store.damaged(box, steps):
+                store.forget(box)
                 told = f"store: {file} is damaged or missing; its block is done again"
                 warnings.warn(told, stacklevel=2)
             elif _lack(asked, recorded[box], box):
-                store.sweep_up(box, asked.blocks)
+                store.sweep_up(box)
         finally:
             locks.give(i)
 
@@ -207,7 +206,7 @@ def _train(
 
 
 def _size(box: Box) -> int:
-    return math.prod(side.stop - side.start for side in box)
+    return math.prod(sides_of(box))
 
 
 def _send(

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 
 from cldyn.checks import record_steps
@@ -16,10 +15,11 @@ from cldyn.sweeps.execute import run_parts, training_work
 from cldyn.sweeps.grid import Group, grid_of
 from cldyn.sweeps.locks import Locks
 from cldyn.sweeps.request import request_of
+from cldyn.sweeps.states import bytes_of
 from cldyn.sweeps.store import RECORDED, Store
 from cldyn.sweeps.stored import SHARDS, blocks_of
-from cldyn.sweeps.tiles import Trajectories, inputs_of, parameters_of
-from cldyn.trajectory import Measures, plan_of
+from cldyn.sweeps.tiles import inputs_of, parameters_of
+from cldyn.trajectory import Measures
 
 _ENOUGH = 20.0  # seconds; a block that takes longer is timed once, with its compilation
 
@@ -33,13 +33,11 @@ def plan(
 ) -> str:
     """What a sweep would take, in words; one block of it is trained for the time."""
     grid, steps = grid_of(experiment, axes), record_steps(record_at)
-    varied = Trajectories(experiment, grid).varied
-    request = request_of(experiment, grid, plan_of(experiment, measure, varied), steps, states)
+    request = request_of(experiment, grid, measure, steps, states)
     asked = ready(experiment, request, measure, None)
     problems, each = asked.trajectories.counts
     count, size = len(asked.blocks), int(np.prod(asked.blocks.counts()))
-    leaves = jax.tree.leaves(asked.like)
-    record = sum(leaf.size * np.dtype(leaf.dtype).itemsize for leaf in leaves)
+    record = bytes_of(asked.like)
     parameters = parameters_of(experiment, asked.plan, asked.trajectories.rows)
     inputs = inputs_of(experiment, asked.plan)
     rows, length = asked.shape.rows, asked.shape.trajectories
@@ -75,7 +73,7 @@ def status(path: Path) -> str:
     """How far the sweep of a store is, in words."""
     store = Store(path)
     blocks, last = store.blocks(), len(store.request.record_at)
-    recorded = store.recorded(blocks)
+    recorded = store.recorded()
     missing = [i for i in range(len(blocks)) if (recorded[blocks.box(i)] < last).any()]
     running = _running(path, missing)
     there = recorded == last

@@ -145,6 +145,13 @@ class Trajectories:
         self.alike = not any(name in shared for name in ends)
         self.limit, self.widest = _limits([self.varied[name] for name in ends], counts, self.alike)
 
+    def first(self) -> tuple[Any, Any]:
+        """Problem and training of the first one, for shapes."""
+        return (
+            jax.tree.map(lambda leaf: leaf[0], self.problem),
+            jax.tree.map(lambda leaf: leaf[0, 0], self.training),
+        )
+
     def _widest(self, experiment: Experiment) -> int:
         now = getattr(experiment.training.encoder, "embed_dim", 0)
         return int(np.max(self.varied.get("embed_dim", now)))
