@@ -21,7 +21,7 @@ from cldyn.sweeps import cores
 
 # After so many claims a process frees their programs: claims share few of them, and all of them
 # take more memory than all else.
-_TOGETHER = 3
+_TOGETHER = 2
 _studied_here = itertools.count(1)
 
 
