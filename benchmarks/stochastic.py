@@ -4,8 +4,9 @@ S1: n = 100, m = 2, d = 1000, p = 3, bias, 16 problems x 16 learning rates, 1000
 32 of the 200 stored rows, 20 records of the gaps, float32. S2: the same with 32 fresh examples, of
 one view with noise of their own, in every step. All weigh pairs alike, without bias. PyTorch and
 numpy, trajectory after trajectory, run two learning rates of the first problem; plain JAX shares a
-batch among learning rates, as cldyn does. First the peers train on the very batches that cldyn
-draws and their gaps are compared; in the timed rounds everyone draws its own.
+batch among learning rates, as cldyn does. First the peers train on the same batches and their gaps
+are compared: in S1 on those that cldyn draws; in S2 cldyn's are fresh in a moving frame, and its
+means over problems are compared with those of plain JAX. In timed rounds everyone draws its own.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
-from class_collapse import DIRECTIONS, LONGER, PROBLEMS, RATES, RECORD_AT, RECORDS, STEPS, P, inputs
+from class_collapse import DIRECTIONS, LONGER, PROBLEMS, RATES, RECORD_AT, RECORDS, STEPS, inputs
 from harness import agree, compare, parser
 
 import cldyn
@@ -184,7 +185,7 @@ def bench(title, job, rounds):
     rows, starts, weights = inputs()
     label = np.where(weights[:, 1] > 0, 1.0, -1.0).astype(np.float32)
     found = by_cldyn(job, RECORD_AT)
-    expected = np.stack([found.class_gap, found.subclass_gap], axis=-1)[:1, :2]
+    ours = np.stack([found.class_gap, found.subclass_gap], axis=-1)
     given = drawn(job, 0)
     keys = jax.random.split(jax.random.key(0), PROBLEMS)
     one = rows[0], label[0], starts[0]
@@ -192,9 +193,15 @@ def bench(title, job, rounds):
     checked = by_jax(
         rows[:1], label[:1], starts[:1], first, RATES[:2], keys[:1], job is STORED, False
     )
-    right = agree("plain JAX", np.asarray(checked), expected)
-    right &= agree("numpy", by_numpy(job, *one, given, RATES[:2])[None], expected)
     nothing = (np.zeros((PROBLEMS, 1, 1, 1), np.float32), np.zeros((PROBLEMS, 1, 1), np.float32))
+    if job is STORED:
+        expected = ours[:1, :2]
+        right = agree("plain JAX", np.asarray(checked), expected)
+    else:  # cldyn's are fresh in a moving frame, the same in law alone
+        expected = np.asarray(checked)
+        theirs = by_jax(rows, label, starts, nothing, RATES, keys, False, True)
+        right = alike("plain JAX", np.asarray(theirs), ours)
+    right &= agree("numpy", by_numpy(job, *one, given, RATES[:2])[None], expected)
     calls = {
         "plain JAX, jit(vmap(vmap(scan(grad))))": (
             lambda: by_jax(rows, label, starts, nothing, RATES, keys, job is STORED, True),
@@ -226,7 +233,6 @@ def main():
     words.add_argument("--job", choices=("S1", "S2"))
     given = words.parse_args()
     jax.config.update("jax_default_matmul_precision", "highest")
-    assert starts_fit(), "W_0 of S2 is that of S1"
     jobs = {
         "S1": ("S1: SGD on stored rows, b = 32", STORED),
         "S2": ("S2: SGD on fresh examples, b = 32", FRESH),
@@ -235,10 +241,12 @@ def main():
     return int(not all([bench(*job, given.rounds) for job in chosen]))
 
 
-def starts_fit():
-    """Whether the seed alone decides W_0."""
-    one, two = (cldyn.run(job, [0]).weights for job in (STORED, FRESH))
-    return one.shape == (P, 1001) and np.allclose(one, two, atol=1e-9)
+def alike(name, theirs, ours):
+    """Whether means over problems are the same, to five standard errors."""
+    error = np.sqrt((theirs.var(axis=0) + ours.var(axis=0)) / len(ours)) + 1e-5
+    apart = float(np.max(np.abs(theirs.mean(axis=0) - ours.mean(axis=0)) / error))
+    print(f"{name}: means of gaps apart by {apart:.1f} standard errors at most", file=sys.stderr)
+    return apart < 5
 
 
 if __name__ == "__main__":

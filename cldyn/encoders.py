@@ -50,6 +50,32 @@ def append_one(x: Array, bias: bool) -> Array:
     return jnp.concatenate([x, jnp.ones((*x.shape[:-1], 1), x.dtype)], axis=-1) if bias else x
 
 
+class Window(NamedTuple):
+    """What is seen of inputs: their features, and the noise inside a frame that moves with W.
+
+    features: directions K of the features. seen: directions q of the frame, at least as many as W
+    has rows. other: directions D' of all noise.
+    """
+
+    features: int
+    seen: int
+    other: int
+
+    @property
+    def wide(self) -> int:
+        """Directions of the inputs."""
+        return self.features + self.other
+
+    def seen_of(self, key: Array, entries: Array) -> Array:
+        """Entries N(0, 1) of W_0 [rows, K + q (+ 1)], as if the noise had all its D' directions.
+
+        Its part there [rows, D'] is known by its Gram matrix alone, a Wishart one.
+        """
+        root = linalg.bartlett(jax.random.fold_in(key, 1), len(entries), self.other)
+        part = jnp.pad(root, ((0, 0), (0, self.seen - len(entries))))
+        return entries.at[:, self.features : self.features + self.seen].set(part)
+
+
 class _Linear:
     """What linear encoders of any depth share."""
 
@@ -58,6 +84,7 @@ class _Linear:
     init_scale: Any
     bias: bool
     rows: int
+    window: Any
 
     def apply(self, params: Layers, x: Array) -> Array:
         """Embeddings [..., p] of inputs [..., d]."""
@@ -70,6 +97,8 @@ class _Linear:
         """
         rows = self.rows or int(self.embed_dim)
         entries = nn.initializers.normal(1.0, jnp.float32)(key, (rows, wide))
+        if self.window:
+            entries = self.window.seen_of(key, entries)
         present = jnp.arange(rows)[:, None] < self.embed_dim
         return jnp.where(present, entries.astype(jnp.asarray(self.init_scale).dtype), 0)
 
@@ -86,6 +115,7 @@ class Linear(_Linear):
     init_scale: float = number(1e-4, _INIT_SCALE, 0)
     bias: bool = flag(True, _BIAS)
     rows: int = static(0)
+    window: Any = static(())
     init_scale_unit: str = choice(
         "absolute", "of init_scale: as it is, or over sqrt(d)", "absolute", "root_d"
     )
@@ -96,7 +126,8 @@ class Linear(_Linear):
         """W_0 as layers."""
         scale = jnp.asarray(self.init_scale)
         if self.init_scale_unit == "root_d":
-            scale = scale / jnp.sqrt(d).astype(scale.dtype)
+            wide = self.window.wide if self.window else d
+            scale = scale / jnp.sqrt(wide).astype(scale.dtype)
         first = scale * self.draw(key, d + self.bias)
         return Layers(first, jnp.zeros((0, len(first), len(first)), first.dtype))
 
@@ -119,6 +150,7 @@ class DeepLinear(_Linear):
     bias: bool = flag(True, _BIAS)
     depth: int = size(2, "L, number of layers", 2)
     rows: int = static(0)
+    window: Any = static(())
 
     def init(self, key: Array, d: int) -> Layers:
         """W_1 ... W_L at the start."""
@@ -174,5 +206,9 @@ def is_linear(encoder: Any) -> bool:
 
 def with_rows(encoder: Any, rows: int) -> Any:
     """The encoder with room for embed_dim up to `rows`; one of a fixed width as it is."""
-    able = any(one.name == "rows" for one in fields(encoder)) if is_linear(encoder) else False
-    return replace(encoder, rows=rows) if able else encoder
+    return replace(encoder, rows=rows) if has_field(encoder, "rows") else encoder
+
+
+def has_field(encoder: Any, name: str) -> bool:
+    """Whether it is a linear encoder with such a field."""
+    return is_linear(encoder) and any(one.name == name for one in fields(encoder))

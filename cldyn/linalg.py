@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
+_SHORT = 8  # loops of so many turns are written out
+
 
 def polar(matrix: Array, steps: int = 60) -> Array:
     """Polar factor of a matrix [p, q]: its singular values become one, those that are zero stay.
@@ -27,6 +29,71 @@ def solve(matrix: Array, right: Array) -> Array:
 
     p = matrix.shape[0]
     return lax.fori_loop(0, p, eliminate, jnp.concatenate([matrix, right], axis=1))[:, p:]
+
+
+def lower(rows: Array) -> Array:
+    """L [n, n], lower triangular, with L L^T = A A^T for rows A [n, k]; never squared.
+
+    Source: modified Gram-Schmidt, whose triangle is as good as Householder's (Bjorck 1967). Rows
+    that depend on earlier ones get zeros.
+    """
+    count = rows.shape[0]
+
+    if count > _SHORT:
+        start = rows, jnp.zeros((count, count), rows.dtype)
+        return lax.fori_loop(0, count, _project_out, start)[1]
+    columns = []
+    for i in range(count):  # written out, which is short enough to compile, and faster
+        rows, along = _without(rows, i)
+        columns.append(along)
+    return jnp.stack(columns, axis=1)
+
+
+def _without(rows: Array, i: int | Array) -> tuple[Array, Array]:
+    """Rows without what they have along row i, and how much of it those from i on have."""
+    length = jnp.sqrt(jnp.sum(rows[i] ** 2))
+    unit = rows[i] / jnp.where(length > 0, length, 1)
+    along = jnp.where(jnp.arange(len(rows)) >= i, jnp.sum(rows * unit, axis=1), 0)
+    return rows - along[:, None] * unit, along
+
+
+def _project_out(i: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+    rows, along = _without(carry[0], i)
+    return rows, carry[1].at[:, i].set(along)
+
+
+def bartlett(key: Array, count: int, freedom: int) -> Array:
+    """L [n, n], lower triangular, L L^T a Wishart matrix: the Gram matrix of n rows of N(0, 1).
+
+        L_ij ~ N(0, 1) for i > j,   L_ii^2 ~ chi^2(freedom - i), i from 0 on
+
+    Args:
+        key: consumed.
+        count: n.
+        freedom: length of the rows, at least n.
+
+    Returns:
+        In float32.
+
+    Source: Bartlett (1933); chi^2 by Marsaglia and Tsang (2000). Of three proposals the first that
+    is accepted is taken, or the last: of 64 degrees of freedom one in 10^9 is refused thrice.
+    """
+    normal_key, uniform_key = jax.random.split(key)
+    drawn = jax.random.normal(normal_key, (count + 3, count), jnp.float32)
+    below, normal = jnp.tril(drawn[:count], -1), drawn[count:]
+    shape = (jnp.asarray(freedom, jnp.float32) - jnp.arange(count, dtype=jnp.float32)) / 2
+    d = shape - 1 / 3
+    t = normal / jnp.sqrt(9 * d)
+    # ln of the acceptance, n^2/2 + d - d v + d ln v with v = (1 + t)^3, without its cancellations.
+    safe = jnp.maximum(t, -0.999)
+    exact = jnp.log1p(safe) - safe + safe**2 / 2 - safe**3 / 3
+    series = t**4 * (-1 / 4 + t * (1 / 5 + t * (-1 / 6 + t * (1 / 7 - t / 8))))
+    accept = 3 * d * jnp.where(jnp.abs(t) < 0.1, series, exact)
+    uniform = jax.random.uniform(uniform_key, (3, count), jnp.float32)
+    good = (jnp.log(uniform) < accept) & (t > -1)
+    cubes = (1 + safe) ** 3
+    cube = jnp.where(good[0], cubes[0], jnp.where(good[1], cubes[1], cubes[2]))
+    return below + jnp.diag(jnp.sqrt(2 * d * cube))
 
 
 def eigenvalues(matrix: Array) -> Array:

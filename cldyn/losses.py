@@ -158,6 +158,36 @@ class Spectral:
         negative = pairs.different * squares / m**2 + pairs.same * jnp.sum(within * gram**2)
         return -2 * mix(pairs.positives, by_class, jnp.mean(alone)) + negative
 
+    def slope(self, embeddings: Array, pairs: Pairs) -> Array:
+        """Its gradient in columns of embeddings [p, N], in half the time of differentiation.
+
+            d (S f - F_a G_a f) - share d (C^T c - w_a mean_a)/m + the views of a unit, times 4
+
+        S = sum f f^T, G_a = F_a^T F_a of the views of a unit, C the sums of classes.
+        """
+        m, b = pairs.within.shape[0], pairs.member.shape[1]
+        within, member = pairs.within.astype(embeddings.dtype), pairs.member
+        views = embeddings.reshape(-1, b, m)
+        mean, weight = views.mean(axis=2), jnp.sum(member**2, axis=0)
+        gram = jnp.sum(views[:, :, :, None] * views[:, :, None, :], axis=0)
+        share = mix(pairs.positives, 1.0, 0.0)
+        squares = pairs.different / m**2 * (embeddings @ embeddings.T @ embeddings)
+        others = (member @ mean.T).T @ member - mean * weight
+        unit = pairs.same * within * gram - pairs.different / m**2 * gram
+        unit -= (share * pairs.same * weight)[:, None, None] * within + (1 - share) / b * within
+        alone = jnp.sum(views[:, :, :, None] * unit, axis=2)
+        apart = alone - share * pairs.different / m * others[:, :, None]
+        return 4 * (squares + apart.reshape(embeddings.shape))
+
+
+def slope(loss: Any, embeddings: Array, pairs: Pairs) -> Array:
+    """Gradient of a loss in columns of embeddings [p, N]: by its own `slope`, if it has one.
+
+    Long axes come last: along them processors work.
+    """
+    known = getattr(loss, "slope", None)
+    return known(embeddings, pairs) if known else jax.grad(loss)(embeddings.T, pairs).T
+
 
 @noun
 class InfoNce:

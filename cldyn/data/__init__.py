@@ -1,17 +1,8 @@
 """The data: a feature model, its kinds of noise, and samples of it."""
 
+from cldyn.data.basis import NOISES, Basis, DistinctBasis, OneHot, Perturbed
 from cldyn.data.model import FeatureModel, Views, contrasts, membership
-from cldyn.data.noise import (
-    NOISES,
-    About,
-    Basis,
-    DistinctBasis,
-    Gaussian,
-    Moments,
-    Noise,
-    OneHot,
-    Perturbed,
-)
+from cldyn.data.noise import About, Gaussian, Moments, Noise, correlate
 from cldyn.data.sampling import (
     Originals,
     augment,
@@ -41,6 +32,7 @@ __all__ = [
     "check_room",
     "check_sizes",
     "contrasts",
+    "correlate",
     "mean_views",
     "membership",
     "originals",

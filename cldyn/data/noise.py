@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from cldyn.data.codes import each_view, random_signs
-from cldyn.fields import number, whole
+from cldyn.data.codes import each_view
+from cldyn.fields import number, static
 from cldyn.nouns import noun
 
 LENGTH = "root of the expected squared length of the noise"
@@ -78,6 +78,11 @@ class Noise:
         """Noise of m views of n examples that shares nothing [n, m, other]."""
         return fresh_noise(key, m, lambda one: self.draw(one, n, other, dtype))
 
+    def new(self, key: Array, n: int, m: int, other: int, dtype: Any) -> Array:
+        """Noise of m views of n new examples [n, m, other]."""
+        shared_key = jax.random.split(key, 3)[0]
+        return self.views(key, self.originals(shared_key, n, other, dtype), m, other, dtype)
+
     def room(self, rows: int, other: int) -> bool:
         """Whether there is noise for that many rows."""
         return True
@@ -87,6 +92,19 @@ def fresh_noise(key: Array, m: int, draw: Callable[[Array], Any]) -> Any:
     """The fresh noise of m views, leaves [n, m, ...]; draw: key of a view -> leaves [n, ...]."""
     _, fresh_key, _ = jax.random.split(key, 3)
     return each_view(fresh_key, m, draw)
+
+
+def correlate(draws: Array, keep: Any, axis: int) -> Array:
+    """Independent draws of the views of an example, made to share a part `keep` of their variance.
+
+    C^(1/2) along an axis of m views: C has 1 on its diagonal and keep beside it, eigenvalues
+    1 - keep + m keep on their mean and 1 - keep on what is left.
+    """
+    m = draws.shape[axis]
+    if m == 1:
+        return draws
+    keep, mean = jnp.asarray(keep, draws.dtype), draws.mean(axis=axis, keepdims=True)
+    return jnp.sqrt(1 - keep + m * keep) * mean + jnp.sqrt(1 - keep) * (draws - mean)
 
 
 @noun
@@ -100,11 +118,16 @@ class Gaussian(Noise):
 
     noise_length: float = number(1.0, LENGTH, 0)
     noise_keep: float = number(0.0, KEEP, 0, 1)
+    directions: int = static(0)  # of all noise, where only some is looked at; nothing is kept there
 
     def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:
         """Noise [n, other]."""
         draw = jax.random.normal(key, (n, other), jnp.float32).astype(dtype)
-        return draw * jnp.asarray(self.noise_length, dtype) / math.sqrt(other)
+        return draw * self.deviation(other, dtype)
+
+    def deviation(self, other: int, dtype: Any) -> Array:
+        """Standard deviation along every direction."""
+        return jnp.asarray(self.noise_length, dtype) / math.sqrt(self.directions or other)
 
     def kept(self, key: Array, n: int, other: int, dtype: Any) -> Array:
         """Nothing where views keep nothing, which spares a third of all draws."""
@@ -114,8 +137,15 @@ class Gaussian(Noise):
             lambda: jnp.zeros((n, other), dtype),
         )
 
+    def new(self, key: Array, n: int, m: int, other: int, dtype: Any) -> Array:
+        """Noise of m views of n new examples [n, m, other]."""
+        draws = self.draw(key, n * m, other, dtype).reshape(n, m, other)
+        return correlate(draws, self.noise_keep, 1)
+
     def views(self, key: Array, shared: Any, m: int, other: int, dtype: Any) -> Array:
         """Noise of m views of every original [n, m, other]."""
+        if self.directions:  # originals keep nothing that is looked at
+            return self.new(key, shared.shape[0], m, other, dtype)
         fresh = self.fresh(key, shared.shape[0], m, other, dtype)
         keep = jnp.asarray(self.noise_keep, dtype)
         return jnp.sqrt(keep) * shared[:, None] + jnp.sqrt(1 - keep) * fresh
@@ -126,7 +156,7 @@ class Gaussian(Noise):
 
     def moments(self, other: int, dtype: Any) -> Moments:
         """Its moments."""
-        variance = jnp.full(other, jnp.asarray(self.noise_length, dtype) ** 2 / other)
+        variance = jnp.full(other, self.deviation(other, dtype) ** 2)
         kept = jnp.asarray(self.agreement(), dtype) * variance
         return Moments(jnp.zeros(other, dtype), variance, kept, 0.0)
 
@@ -134,155 +164,3 @@ class Gaussian(Noise):
         """Moments of the views of these originals."""
         keep, known = jnp.asarray(self.noise_keep, dtype), self.moments(other, dtype)
         return About(jnp.sqrt(keep) * shared, (1 - keep) * known.second, known.mean)
-
-
-@noun
-class Basis(Noise):
-    """Noise along one direction with a random sign; a view keeps its original's, or redraws it.
-
-        xi = +-length e_j,   j uniform, with replacement over the rows
-
-    Source: after the noise of Xue et al. (2023), here beside the features and of either sign;
-    theirs is `OneHot`.
-    """
-
-    noise_length: float = number(1.0, LENGTH, 0)
-    noise_keep: float = number(0.0, "probability that a view keeps the noise of its original", 0, 1)
-
-    def originals(self, key: Array, n: int, other: int, dtype: Any) -> tuple[Array, Array]:
-        """Place and sign of n originals, each [n]."""
-        place_key, sign_key = jax.random.split(key)
-        place = jax.random.randint(place_key, (n,), 0, other, dtype=jnp.int32)
-        return place, random_signs(sign_key, (n,))
-
-    def vectors(self, shared: Any, other: int, dtype: Any) -> Array:
-        """Places and signs [...] as vectors [..., other]."""
-        place, sign = shared
-        hot = jax.nn.one_hot(place, other, dtype=dtype) * sign[..., None].astype(dtype)
-        return hot * jnp.asarray(self.noise_length, dtype)
-
-    def views(self, key: Array, shared: Any, m: int, other: int, dtype: Any) -> Array:
-        """Noise of m views of every original [n, m, other]."""
-        n = shared[0].shape[0]
-        fresh = fresh_noise(key, m, lambda one: self.originals(one, n, other, dtype))
-        kept = self._kept(key, n, m)
-        place, sign = (
-            jnp.where(kept, old[:, None], new) for old, new in zip(shared, fresh, strict=True)
-        )
-        return self.vectors((self._places(key, place, kept, other), sign), other, dtype)
-
-    def _kept(self, key: Array, n: int, m: int) -> Array:
-        """Which views keep the noise of their original [n, m]."""
-        keep_key = jax.random.split(key, 3)[2]
-        coins = each_view(keep_key, m, lambda one: jax.random.uniform(one, (n,), jnp.float32))
-        return coins < jnp.asarray(self.noise_keep, jnp.float32)
-
-    def _places(self, key: Array, place: Array, kept: Array, other: int) -> Array:
-        return place
-
-    def agreement(self) -> Any:
-        """What part of its variance two views of an example share."""
-        return self.noise_keep**2
-
-    def moments(self, other: int, dtype: Any) -> Moments:
-        """Its moments."""
-        return Gaussian(self.noise_length, self.agreement()).moments(other, dtype)
-
-    def about(self, shared: Any, other: int, dtype: Any) -> About:
-        """Moments of the views of these originals."""
-        keep, noise = jnp.asarray(self.noise_keep, dtype), self.vectors(shared, other, dtype)
-        spread, known = keep * (1 - keep) * jnp.mean(noise**2, axis=0), self.moments(other, dtype)
-        return About(keep * noise, (1 - keep) * known.second + spread, known.mean)
-
-
-@noun
-class DistinctBasis(Basis):
-    """`Basis` noise in directions drawn without replacement over the rows: orthogonal noise."""
-
-    def _places(self, key: Array, place: Array, kept: Array, other: int) -> Array:
-        # Every row owns a direction; rows that keep the original's use that of the first that does.
-        n, m = kept.shape
-        fresh_key = jax.random.split(key, 3)[1]
-        owner = jnp.where(kept, jnp.argmax(kept, axis=1)[:, None], jnp.arange(m))
-        deck = jax.random.permutation(fresh_key, other)[: n * m].reshape(m, n).T
-        return jnp.take_along_axis(deck, owner, axis=1)
-
-    def room(self, rows: int, other: int) -> bool:
-        """Whether there is a direction for every row."""
-        return rows <= other
-
-
-@noun
-class OneHot(Noise):
-    """Noise along one of all d directions, the features' own included, with positive sign.
-
-        xi = length e_j,   j uniform in 1 ... d, drawn anew in every view
-
-    Its mean is length/d in every direction, so its covariance is not diagonal: that of two
-    directions is -length^2/d^2. Closed forms of populations refuse it; forecasts know it exactly.
-
-    Source: the noise of Xue et al. (2023).
-    """
-
-    noise_length: float = number(1.0, "length of the noise", 0)
-
-    everywhere = True
-
-    def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:
-        """Noise [n, other]."""
-        place = jax.random.randint(key, (n,), 0, other, dtype=jnp.int32)
-        return jax.nn.one_hot(place, other, dtype=dtype) * jnp.asarray(self.noise_length, dtype)
-
-    def moments(self, other: int, dtype: Any) -> Moments:
-        """Its moments."""
-        mean = jnp.full(other, jnp.asarray(self.noise_length, dtype) / other)
-        return Moments(mean, other * mean**2, jnp.zeros(other, dtype), 1.0)
-
-    def about(self, shared: Any, other: int, dtype: Any) -> About:
-        """Moments of the views of these originals."""
-        known = self.moments(other, dtype)
-        return About(jnp.broadcast_to(known.mean, shared.shape), known.second, known.mean)
-
-
-@noun
-class Perturbed(OneHot):
-    """`OneHot` noise that all views of an example keep, but for a gaussian change of limited rank.
-
-        xi = length e_j + zeta,   zeta ~ N(0, change_length^2/r I) on the last r directions
-
-    Source: the imperfect augmentation of Xue et al. (2023), theorem 5.4, whose change has a
-    covariance of rank at most m/2.
-    """
-
-    change_length: float = number(1.0, "root of the expected squared length of the change", 0)
-    change_rank: int = whole(0, "r, rank of its covariance, at most d; 0: no change")
-
-    def views(self, key: Array, shared: Any, m: int, other: int, dtype: Any) -> Array:
-        """Noise of m views of every original [n, m, other]."""
-        n = shared.shape[0]
-        draw = fresh_noise(key, m, lambda one: jax.random.normal(one, (n, other), jnp.float32))
-        return shared[:, None] + jnp.sqrt(self._change(other, dtype)) * draw.astype(dtype)
-
-    def _change(self, other: int, dtype: Any) -> Array:
-        """Variance of the change in every direction [other]."""
-        rank = jnp.asarray(self.change_rank)
-        variance = jnp.asarray(self.change_length, dtype) ** 2 / jnp.maximum(rank, 1)
-        return jnp.where(jnp.arange(other) >= other - rank, variance, 0).astype(dtype)
-
-    def moments(self, other: int, dtype: Any) -> Moments:
-        """Its moments."""
-        plain = super().moments(other, dtype)
-        return Moments(plain.mean, plain.second + self._change(other, dtype), plain.second, 0.0)
-
-    def about(self, shared: Any, other: int, dtype: Any) -> About:
-        """Moments of the views of these originals."""
-        return About(shared, self._change(other, dtype), jnp.zeros(other, dtype))
-
-
-NOISES = {
-    "gaussian": Gaussian,
-    "basis": Basis,
-    "distinct_basis": DistinctBasis,
-    "one_hot": OneHot,
-    "perturbed": Perturbed,
-}

@@ -11,9 +11,8 @@ from jax import Array
 
 from cldyn import nouns
 from cldyn.checks import is_key, is_size, require
-from cldyn.data.codes import balanced_codes, deal_own, each_view, iid_codes, view_codes
+from cldyn.data.codes import balanced_codes, deal_own, each_view, iid_codes, new_codes, view_codes
 from cldyn.data.model import FeatureModel, Views
-from cldyn.data.noise import Gaussian
 from cldyn.data.rotation import directions_of, mirrors_of, rotate
 
 
@@ -63,18 +62,16 @@ def _sample(key: Array, model: FeatureModel, n: int, m: int, balanced: bool, dty
 
 
 def sample_fresh(key: Array, model: FeatureModel, n: int, m: int, *, dtype: Any = None) -> Views:
-    """As `sample`, of iid examples in unrotated directions, for batches.
+    """As `sample` in law, of iid examples in unrotated directions, for batches.
 
-    One gaussian view alone has its noise drawn once, not twice: shared and fresh noise of one view
-    sum to the law of either. Args and returns: as `sample`.
+    Args and returns: as `sample`.
     """
     dtype, model = dtype or jnp.result_type(float), replace(model, rotated=False)
     keys = _Keys(*jax.random.split(key, 5))
-    first = _originals(keys, model, n, False, dtype)
-    first = first._replace(codes=iid_codes(keys.codes, model, n))  # own features are not dealt
-    if m == 1 and isinstance(model.noise, Gaussian):
-        first = first._replace(noise=None)
-    return _views(keys, model, first, m, dtype)
+    codes = new_codes(keys.codes, model, n)  # own features are not dealt
+    noise = model.noise.new(keys.noise, n, m, model.other, dtype)
+    x = _together(model, _signal(keys.keeps, model, codes, m, dtype), noise)
+    return _as_views(x, codes, directions_of(model, None, dtype))
 
 
 class _Keys(NamedTuple):
@@ -91,7 +88,7 @@ class Originals(NamedTuple):
     """Examples before augmentation.
 
     codes: signs [n, K].
-    noise: what the model's kind of noise keeps of theirs, leaves [n, ...]; None: nothing.
+    noise: what the model's kind of noise keeps of theirs, leaves [n, ...].
     directions: v_j of named features [named, d].
     mirrors: of the rotation, None where there is none.
     """
@@ -152,19 +149,22 @@ def _augment(
     keep_key: Array, noise_key: Array, model: FeatureModel, given: Originals, m: int, dtype: Any
 ) -> Array:
     """Rotated views [n, m, d]."""
-    kept = each_view(keep_key, m, lambda one: view_codes(one, model, given.codes))
+    signal = _signal(keep_key, model, given.codes, m, dtype)
+    noise = model.noise.views(noise_key, given.noise, m, model.other, dtype)
+    return rotate(given.mirrors, _together(model, signal, noise))
+
+
+def _signal(key: Array, model: FeatureModel, codes: Array, m: int, dtype: Any) -> Array:
+    """Features [n, m, K] of m views of examples with these codes [n, K]."""
+    if model.still:
+        features = model.means(dtype) + model.strengths(dtype) * codes.astype(dtype)
+        return jnp.broadcast_to(features[:, None], (len(codes), m, model.features))
+    kept = each_view(key, m, lambda one: view_codes(one, model, codes))
     signal = model.means(dtype) + model.strengths(dtype) * kept.astype(dtype)
     # No key of `each_view` is this one: their views count from 0.
-    changed = jax.random.normal(
-        jax.random.fold_in(keep_key, 2**16), (m, len(given.codes), 2), jnp.float32
-    )
+    changed = jax.random.normal(jax.random.fold_in(key, 2**16), (m, len(codes), 2), jnp.float32)
     change = model.changes(dtype)[:2] * jnp.swapaxes(changed, 0, 1).astype(dtype)
-    signal = signal.at[..., :2].add(change)
-    if given.noise is None:
-        noise = model.noise.fresh(noise_key, given.codes.shape[0], m, model.other, dtype)
-    else:
-        noise = model.noise.views(noise_key, given.noise, m, model.other, dtype)
-    return rotate(given.mirrors, _together(model, signal, noise))
+    return signal.at[..., :2].add(change)
 
 
 def _together(model: FeatureModel, signal: Array, noise: Array) -> Array:

@@ -106,8 +106,8 @@ def sweep(
         require(value == off, name, value, "only with a store")
     trajectories = Trajectories(experiment, grid)
     plan = strided(plan_of(experiment, measure, trajectories.varied), steps)
-    work, fits = training_work(plan, steps), fit(experiment, trajectories, plan, len(steps))
-    records = _all(experiment, trajectories, plan, work, fits, local(devices), progress)
+    work, fits = training_work(plan, steps), fit(trajectories, plan, len(steps))
+    records = _all(trajectories, plan, work, fits, local(devices), progress)
     return dataset_of(experiment, grid, plan, records, steps)
 
 
@@ -142,8 +142,8 @@ def forecast(
     trajectories.training = without_batches(trajectories.training)
     plan = forecast_plan(experiment, trajectories.varied, critical=critical)
     work = forecast_work(plan, bounds_peak(experiment))
-    fits = cached(parameters_of(experiment, plan, trajectories.rows))
-    records = _all(experiment, trajectories, plan, work, fits, None, progress)
+    fits = cached(parameters_of(trajectories.experiment, plan, trajectories.rows))
+    records = _all(trajectories, plan, work, fits, None, progress)
     return dataset_of(experiment, grid, plan, records, None)
 
 
@@ -155,7 +155,6 @@ def _checked(shard: tuple[int, int]) -> tuple[int, int]:
 
 
 def _all(
-    experiment: Experiment,
     trajectories: Trajectories,
     plan: Plan,
     work: Work,
@@ -165,7 +164,7 @@ def _all(
 ) -> Records:
     """Records of all trajectories, in memory."""
     everything = Part(*(np.arange(count) for count in trajectories.counts))
-    shape = trajectories.shape(fits, inputs_of(experiment, plan), plan)
+    shape = trajectories.shape(fits, inputs_of(trajectories.experiment, plan), plan)
     with bar(trajectories.counts[0] * trajectories.counts[1], progress) as advance:
         parts = run_parts(trajectories, [everything], shape, plan, work, on=on, advance=advance)
         ((_, records),) = parts

@@ -47,10 +47,10 @@ def ready(
     steps = np.asarray(request.record_at, np.int32)
     plan = strided(plan_of(experiment, measure, trajectories.varied), steps)
     like = _like(trajectories, plan, steps, request.states)
-    fits, inputs = fit(experiment, trajectories, plan, len(steps)), inputs_of(experiment, plan)
+    fits, inputs = fit(trajectories, plan, len(steps)), inputs_of(trajectories.experiment, plan)
     if lengths is None:
         tile = trajectories.shape(fits, inputs, plan)
-        parameters = parameters_of(experiment, plan, trajectories.rows)
+        parameters = parameters_of(trajectories.experiment, plan, trajectories.rows)
         work = request.record_at[-1] * parameters * _met(experiment, plan)
         most = most_of(work, bytes_of(like), tile.rows * tile.trajectories)
         lengths = lengths_of(grid, most, 1 if tile.one else tile.rows)

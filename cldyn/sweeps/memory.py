@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import ShapeDtypeStruct
 
 from cldyn import trajectory
-from cldyn.experiment import Experiment, numerics
+from cldyn.experiment import numerics
 from cldyn.sweeps.devices import local, on_cpu
 from cldyn.sweeps.execute import train_tile
 from cldyn.sweeps.tiles import Trajectories, cached, parameters_of
@@ -17,10 +17,10 @@ _SHARE = 0.7  # of a device's memory that tiles take
 _PROBE = 64  # trajectories of the smaller one of two tiles that are compiled to learn their size
 
 
-def fit(experiment: Experiment, trajectories: Trajectories, plan: Plan, records: int) -> int:
+def fit(trajectories: Trajectories, plan: Plan, records: int) -> int:
     """How many trajectories are trained at a time: a power of two."""
     if on_cpu():
-        return cached(parameters_of(experiment, plan, trajectories.rows))
+        return cached(parameters_of(trajectories.experiment, plan, trajectories.rows))
     return room(trajectories, plan, records)
 
 

@@ -35,11 +35,12 @@ def plan(
     grid, steps = grid_of(experiment, axes), record_steps(record_at)
     request = request_of(experiment, grid, measure, steps, states)
     asked = ready(experiment, request, measure, None)
+    small = asked.trajectories.experiment
     problems, each = asked.trajectories.counts
     count, size = len(asked.blocks), int(np.prod(asked.blocks.counts()))
     record = bytes_of(asked.like)
-    parameters = parameters_of(experiment, asked.plan, asked.trajectories.rows)
-    inputs = inputs_of(experiment, asked.plan)
+    parameters = parameters_of(small, asked.plan, asked.trajectories.rows)
+    inputs = inputs_of(small, asked.plan)
     rows, length = asked.shape.rows, asked.shape.trajectories
     tile = rows * (inputs + length * (4 * parameters + record))
     memory = (2 * cores() + 1) * tile + 2 * size * record

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from cldyn import nouns
+from cldyn import nouns, trajectory
 from cldyn.encoders import is_linear, with_rows
 from cldyn.experiment import Experiment
 from cldyn.sweeps.grid import Grid
@@ -14,6 +14,7 @@ from cldyn.trajectory import Plan, needs_test
 
 _CACHE = 128 * 1024  # bytes of parameters in a tile: what fits a core's cache with its gradient
 _MOST, _SHORT = 1024, 16  # trajectories of a tile, and of a row where short ones are better
+_FEW, _CORES = 128, 8  # of a tile, however small they are, and cores that always get tiles
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
 _LIMITS = ("embed_dim", "weight_decay")  # what a limit depends on beside problem and positives
 
@@ -136,6 +137,7 @@ class Trajectories:
             name: np.broadcast_to(one[None], counts) for name, one in of_training.items()
         }
         self.rows = self._widest(experiment)
+        experiment = self.experiment = trajectory.within(experiment, self.rows, self.varied)
         self.problem = _spread(experiment, "problem", of_problem, paths, counts[:1])
         experiment = nouns.put(
             experiment, ("training", "encoder"), with_rows(experiment.training.encoder, self.rows)
@@ -162,7 +164,10 @@ class Trajectories:
         """The shape of tiles of so many problems and trajectories of each; None: of all."""
         counts = counts or self.counts
         # Batches are shared along a row.
-        apart = plan.in_frame and not plan.draws and jax.default_backend() == "cpu"
+        on_cpu = jax.default_backend() == "cpu"
+        apart = plan.in_frame and not plan.draws and on_cpu
+        if on_cpu:  # a core's cache is no reason to leave other cores without a tile
+            fits = min(fits, max(_FEW, 1 << (counts[0] * counts[1] // _CORES).bit_length()))
         shape = tile_shape(counts, fits, inputs, apart)
         return shape._replace(limits=min(self.widest, counts[1]))
 

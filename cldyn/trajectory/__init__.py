@@ -4,6 +4,7 @@
 """
 
 from cldyn.trajectory.limit import Limit, Setting, settle, with_step
+from cldyn.trajectory.moving import within
 from cldyn.trajectory.plan import Measures, Plan, plan_of
 from cldyn.trajectory.predict import (
     Prediction,
@@ -40,5 +41,6 @@ __all__ = [
     "step_size",
     "train",
     "with_step",
+    "within",
     "without_batches",
 ]

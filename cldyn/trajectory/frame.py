@@ -48,7 +48,7 @@ def in_frame(setting: Setting) -> System:
         return inside @ inside.T + length * gram * length[:, 0], layers.head
 
     if prepared.units is not None:
-        gradient = on_batches(setting, lambda layers, x: x @ end_to_end(layers).T)
+        gradient = on_batches(setting, lambda layers, x: end_to_end(layers) @ x.T)
     else:
         gradient = through(end_to_end, lambda w: losses.spectral_gradient(w, second, factor))
     return System(

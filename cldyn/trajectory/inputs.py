@@ -35,7 +35,7 @@ def _nonlinear(setting: Setting) -> System:
 
     return System(
         start=start(setting),
-        gradient=on_batches(setting, encoder.apply),
+        gradient=on_batches(setting, lambda params, x: encoder.apply(params, x).T),
         embed=embed,
         loss=_loss_of_rows(setting),
         inside=None,
@@ -54,7 +54,7 @@ def _linear(setting: Setting) -> System:
         return wide @ (layers.first if below else end_to_end(layers)).T
 
     if prepared.units is not None:
-        gradient = on_batches(setting, training.encoder.apply)
+        gradient = on_batches(setting, lambda layers, x: end_to_end(layers) @ append_one(x, bias).T)
     else:
         basis, second, factor = frame.basis, frame.second, setting.factor()
         gradient = through(

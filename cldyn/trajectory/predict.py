@@ -265,12 +265,13 @@ def gradient_noise(experiment: Experiment, draws: int = 4096) -> tuple[float, fl
 def _noise(setting: Setting, steps: Array, plan: Plan) -> Array:
     """|g_b|^2 at the minimizer in every step [t]."""
     prepared, training, limit = setting
-    one = Linear(
-        *(getattr(training.encoder, name) for name in ("embed_dim", "init_scale", "bias", "rows"))
-    )
+    names = "embed_dim", "init_scale", "bias", "rows", "window"
+    one = Linear(*(getattr(training.encoder, name) for name in names))
     setting = Setting(prepared, replace(training, encoder=one), limit)
     system = system_of(setting, plan)
     w = limit.w if plan.in_frame else limit.w @ prepared.frame.basis.T
+    beyond = system.start.first.shape[1] - w.shape[1]  # a window's
+    w = jnp.pad(w, ((0, 0), (0, beyond)))
     layers, root = Layers(w, jnp.zeros((0, *2 * (len(w),)), w.dtype)), prepared.units.key
 
     def square(step: Array) -> Array:

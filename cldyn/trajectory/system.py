@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jax import Array
 
+from cldyn import losses
 from cldyn.trajectory.limit import Setting
 
 
@@ -21,6 +22,7 @@ class System(NamedTuple):
         encoder.
     layers: params -> W_1 W_1^T and W_2 ... W_L; None for a nonlinear encoder.
     weights: params -> W in input coordinates [p, D]; of a nonlinear encoder its parameters.
+    steps: the optax transformation that is used in an optimizer's place.
     """
 
     start: Any
@@ -30,6 +32,7 @@ class System(NamedTuple):
     inside: Any
     layers: Any
     weights: Callable[[Any], Any]
+    steps: Callable[[Any], Any] = lambda transformation: transformation
 
 
 def start(setting: Setting) -> Any:
@@ -39,14 +42,15 @@ def start(setting: Setting) -> Any:
     return jax.tree.map(lambda leaf: leaf.astype(origin.dtype), drawn)
 
 
-def on_batches(setting: Setting, apply: Callable[[Any, Array], Array]) -> Callable[..., Any]:
-    """Gradient of the loss of a step's batch. apply: (params, x) -> embeddings."""
+def on_batches(setting: Setting, embed: Callable[[Any, Array], Array]) -> Callable[..., Any]:
+    """Gradient of the loss of a step's batch. embed: (params, rows [N, d]) -> columns [p, N]."""
     training, units = setting.training, setting.prepared.units
 
     def gradient(params: Any, key: Array, step: Array) -> Any:
         batch = units.draw(training, key, step)
         x = batch.x.reshape(-1, batch.x.shape[-1])
-        return jax.grad(lambda params: training.loss(apply(params, x), batch.pairs))(params)
+        embeddings, pull = jax.vjp(lambda params: embed(params, x), params)
+        return pull(losses.slope(training.loss, embeddings, batch.pairs))[0]
 
     return gradient
 

@@ -17,6 +17,7 @@ from cldyn.measures import Observed
 from cldyn.trajectory.frame import in_frame
 from cldyn.trajectory.inputs import on_inputs
 from cldyn.trajectory.limit import Setting, settle, with_step
+from cldyn.trajectory.moving import in_moving_frame, within
 from cldyn.trajectory.plan import Measures, Plan, plan_of
 from cldyn.trajectory.prepared import draw, key_of, prepare
 from cldyn.trajectory.system import System
@@ -41,7 +42,10 @@ class Run(NamedTuple):
 
 def system_of(setting: Setting, plan: Plan) -> System:
     """The system of a setting, in the coordinates that the plan says."""
-    return in_frame(setting) if plan.in_frame else on_inputs(setting)
+    if plan.in_frame:
+        return in_frame(setting)
+    moves = plan.draws and getattr(setting.training.encoder, "window", None)
+    return in_moving_frame(setting) if moves else on_inputs(setting)
 
 
 def observe(setting: Setting, system: System, plan: Plan, params: Any) -> dict[str, Array]:
@@ -80,7 +84,7 @@ def train(
         return jax.tree.map(lambda g, p: g + 2 * decay * p, grads, params) if coupled else grads
 
     slope = optimizer.slope(gradient) if hasattr(optimizer, "slope") else gradient
-    steps = optimizer.transform(decay)
+    steps = system.steps(optimizer.transform(decay))
     trajectory = dynamics.simulate(
         key_of(setting.prepared),
         dynamics.start(system.start, steps) if state is None else state,
@@ -113,8 +117,9 @@ def _run(setting: Setting, record_at: Array, plan: Plan, state: Any) -> tuple[An
 
 def ready(experiment: Experiment) -> tuple[Any, Any]:
     """Problem and training of a checked experiment, in its precision and with room for W."""
+    rows = getattr(experiment.training.encoder, "embed_dim", 0)
+    experiment = within(experiment, int(rows))
     training = experiment.training
-    rows = getattr(training.encoder, "embed_dim", 0)
     encoder = with_rows(training.encoder, int(rows))
     training = nouns.put(training, ("encoder",), encoder)
     return nouns.cast(experiment.problem, experiment.precision), nouns.cast(
