@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from oracles import MODEL, SMALL
 
 import cldyn
+from cldyn.claims.comparison import comparison
 from cldyn.experiment import describe, rebuild
 from cldyn.sweeps import blocks as blocks_module
 from cldyn.sweeps.blocks import Blocks, lengths_of
@@ -26,6 +27,7 @@ from cldyn.sweeps.locks import Locks
 from cldyn.sweeps.states import STATE
 from cldyn.sweeps.store import RECORDED, Store
 from cldyn.sweeps.stored import lack_of
+from cldyn.sweeps.survey import status
 
 FEW = SMALL.replace(precision="float32")
 AXES = [
@@ -302,6 +304,33 @@ def test_a_damaged_chunk_is_found_said_and_mended(tmp_path, small_blocks, writte
         assert [str(files[len(files) // 2]) in str(one.message) for one in told] == [True]
     assert 0 < count(written) - done <= 8
     same(mended, cldyn.sweep(FEW, AXES, STEPS))
+
+
+@pytest.mark.parametrize("damage", ["removed", "metadata", *DAMAGES])
+def test_coordinates_that_are_lost_or_damaged_are_said_and_written_again(tmp_path, written, damage):
+    memory = sweep(tmp_path / "s").load()
+    names = {"learning_rate", "seed", "data_seed", "init_scale", "step", "feature"}
+    for name in names:
+        place = tmp_path / "s" / name
+        if damage == "removed":
+            shutil.rmtree(place)
+        elif damage == "metadata":
+            (place / "zarr.json").write_text("{")
+        else:
+            DAMAGES[damage](place / "c" / "0")
+    done = count(written)
+    told = status(tmp_path / "s")
+    assert "damaged" in told and all(name in told for name in names)
+    with pytest.raises(ValueError, match="written") as refused:
+        comparison(tmp_path / "s")
+    assert "\n" not in str(refused.value) and str(tmp_path / "s") in str(refused.value)
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        same(sweep(tmp_path / "s"), memory.drop_vars(RECORDED))
+    assert len(heard) == len(names) and count(written) == done
+    opened = xr.open_zarr(tmp_path / "s", chunks=None)
+    assert opened.equals(memory) and {*opened.coords} == names
+    assert "damaged" not in status(tmp_path / "s")
 
 
 @pytest.mark.parametrize("name", ["zarr.json", "loss/zarr.json"])

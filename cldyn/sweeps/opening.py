@@ -1,6 +1,8 @@
 """Opening a store: it is made or made larger by one process alone, and used by many."""
 
+import shutil
 import time
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -48,11 +50,14 @@ def opened(
                 store = Store(path)
                 merged = request.merged(store.request, path)
                 asked = ready(experiment, merged, measure, store.lengths)
+                _clear_lost(store)
             _arrange(path, experiment, asked)
             locks.together()
             return asked
         time.sleep(PATIENCE)
-    refuse("store", str(path), "one that no other process is at work on, to be made larger")
+    refuse(
+        "store", str(path), "one that no other process is at work on, to be made larger or mended"
+    )
 
 
 def _as_asked(
@@ -61,16 +66,25 @@ def _as_asked(
     """The request made ready if the store holds it already; a store of another sweep is refused."""
     store = Store(path)
     merged = request.merged(store.request, path)
-    if merged != store.request or not _told_at_once(path):
+    if merged != store.request or not _told_at_once(path) or store.lost():
         return None
     asked = ready(experiment, merged, measure, store.lengths)
     return asked if _shapes(store) == _wanted(asked) else None
 
 
+def _clear_lost(store: Store) -> None:
+    """What is left of coordinates that cannot be read; they are known, and written anew."""
+    for file in store.lost():
+        warnings.warn(f"store: {file} is damaged or missing; it is written again", stacklevel=2)
+        shutil.rmtree(file, ignore_errors=True)
+
+
 def _arrange(path: Path, experiment: Experiment, asked: Asked) -> None:
-    features = asked.like["feature_norms"].shape[-1] if "feature_norms" in asked.like else 0
+    sizes: dict[str, int] = {}
+    for one in asked.shaped.values():
+        sizes |= zip(one.dims, one.shape, strict=True)
     steps = np.asarray(asked.request.record_at)
-    names = coordinates(experiment, asked.blocks.grid, features, steps)
+    names = coordinates(experiment, asked.blocks.grid, sizes.get("feature", 0), steps)
     stores.arrange(path, asked.request, asked.blocks, asked.shaped, names)
 
 

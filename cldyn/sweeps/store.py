@@ -95,7 +95,29 @@ class Store:
 
     def dataset(self) -> xr.Dataset:
         """The records, read when they are looked at."""
+        for file in self.lost()[:1]:
+            refuse("store", str(file), "as it was written; the same sweep again writes it anew")
         return xr.open_zarr(self.path, consolidated=False, chunks=None)
+
+    def lost(self) -> list[Path]:
+        """Coordinates that are not as they were written: records would lose their steps or axes."""
+        sizes: dict[str, int] = {}
+        for array in self.arrays.values():
+            sizes |= dict(zip(array.metadata.dimension_names or (), array.shape, strict=True))
+        dims = {name: next(iter(group)) for group in self.request.axes for name in group}
+        dims |= {name: name for name in ("step", "feature") if name in sizes}
+        return [self.path / one for one, dim in dims.items() if not self._whole(one, dim, sizes)]
+
+    def _whole(self, name: str, dim: str, sizes: Mapping[str, int]) -> bool:
+        """Whether a coordinate can be read, and all of it is there."""
+        try:
+            array = self.root[name]
+            keys = map(array.metadata.encode_chunk_key, np.ndindex(array.cdata_shape))
+            there = all((self.path / name / key).is_file() for key in keys)
+            told = array.metadata.dimension_names, array.shape
+            return there and told == ((dim,), (sizes[dim],)) and array[...] is not None
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return False
 
     def recorded(self) -> np.ndarray:
         """How many steps are there of every trajectory; none in a block that cannot be read."""

@@ -92,6 +92,9 @@ def status(path: Path) -> str:
         "missing": f"{len(missing) - len(running):,} blocks",
         "diverged": diverged,
     }
+    if lost := store.lost():
+        named = ", ".join(file.name for file in lost)
+        lines["damaged"] = f"coordinates: {named}; the same sweep again writes them anew"
     if missing:
         lines["time left"] = _left(store, done, len(missing)) if running else "nobody is at work"
     for file in sorted((path / RECORDED / SHARDS).glob("*-*")):
