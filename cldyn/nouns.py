@@ -244,6 +244,8 @@ def rebuilt(told: Any, kinds: Mapping[str, Any]) -> Any:
             value = tuple(float(number) for number in value)
         elif takes.kind == "number" and isinstance(value, str):
             value = float(value)  # infinity
+        elif value == []:  # of what a trajectory alone fills in
+            value = ()
         own = takes.kind in ("array", "other", "noun") and isinstance(value, (str, list))
         require(not own, one.name, value, "no array or function, which cannot be made again")
         values[one.name] = value

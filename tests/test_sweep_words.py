@@ -3,12 +3,15 @@
 import csv
 import os
 
+import numpy as np
+import pandas as pd
 import pytest
 from oracles import SMALL
 
 import cldyn
 from cldyn import cli
 from cldyn.axes import swept
+from cldyn.claims.comparison import _apart, summary
 from cldyn.cli.sweeps import _shard
 from cldyn.sweeps import blocks
 
@@ -89,7 +92,7 @@ def test_a_sweep_is_planned_done_looked_at_compared_and_resumed(tmp_path, capsys
     assert status == 0 and "|W v| of irrelevant_2: 6 of 6" in out and figure.stat().st_size > 1000
     with table.open() as rows:
         first = next(csv.DictReader(rows))
-    assert {"seed", "embed_dim", "measured", "predicted", "quantity"} <= {*first}
+    assert {"seed", "embed_dim", "measured", "predicted", "quantity", "apart"} <= {*first}
     for words in (
         ("status", tmp_path), ("compare", tmp_path), ("sweep", "d=30", "--store", place),
         ("sweep", file), ("sweep", "--resume"), ("compare", place, "--figure", "x.y"),
@@ -114,6 +117,15 @@ def test_a_job_array_says_which_shard(monkeypatch):
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", value)
     assert _shard("auto") == (3, 4)
     assert _shard("2/5") == (2, 5)
+
+
+def test_a_learning_step_is_known_up_to_the_steps_between_records():
+    learned = pd.Series([0.0, 3.0, 10.0, 400.0, np.nan])
+    apart = _apart(np.array([0, 10, 400]), learned)
+    assert apart.tolist() == [0, 10, 10, 390, 0]
+    rows = pd.DataFrame({"measured": learned, "predicted": learned + 20, "quantity": "learned"})
+    assert "records are 390 steps apart" in summary(rows.assign(apart=apart))
+    assert "records" not in summary(rows.assign(apart=5.0))
 
 
 def test_what_theory_does_not_know_cannot_be_compared(tmp_path, capsys):

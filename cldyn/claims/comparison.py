@@ -14,6 +14,7 @@ from cldyn.sweeps import forecast
 from cldyn.sweeps.store import Store
 
 _NORMS = "feature_norms"
+_COLUMNS = ("measured", "predicted", "quantity", "apart")  # beside the axes
 
 
 def comparison(path: Path) -> tuple[pd.DataFrame, plots.Figure]:
@@ -23,8 +24,8 @@ def comparison(path: Path) -> tuple[pd.DataFrame, plots.Figure]:
         path: of the store, of a linear encoder with the spectral loss.
 
     Returns:
-        A row of every trajectory and quantity, with columns of the axes, quantity, measured and
-        predicted; and its picture.
+        A row of every trajectory and quantity, with columns of the axes, quantity, measured,
+        predicted and apart, the steps between the records around a learning step; and its picture.
     """
     store = Store(path)
     measured = store.dataset()
@@ -37,7 +38,8 @@ def comparison(path: Path) -> tuple[pd.DataFrame, plots.Figure]:
         curves = measured[_NORMS].transpose(*known[_NORMS].dims[:-1], "feature", "step")
         learned = xr.zeros_like(curves.isel(step=0), float)
         learned.values[...] = phases(measured.step, curves).learned
-        parts += _rows("learning step", learned, known.learning_step)
+        for frame in _rows("learning step", learned, known.learning_step):
+            parts.append(frame.assign(apart=_apart(measured.step.values, frame.measured)))
     names = ", ".join(map(str, known.data_vars))
     require(parts, "measure", store.request.measure, f"one that theory knows: {names}")
     rows = pd.concat(parts, ignore_index=True)
@@ -52,8 +54,14 @@ def _rows(name: str, measured: xr.DataArray, predicted: xr.DataArray) -> list[pd
         one = both.sel(feature=feature, drop=True) if feature else both
         quantity = {_NORMS: f"|W v| of {feature}"}.get(name, f"{name} {feature}".strip())
         frame = one.to_dataframe().reset_index() if one.dims else _single(one)
-        found.append(frame.assign(quantity=quantity))
+        found.append(frame.assign(quantity=quantity, apart=np.nan))
     return found
+
+
+def _apart(steps: np.ndarray, learned: pd.Series) -> np.ndarray:
+    """Steps between the records around a measured one, which is not known any better."""
+    between = np.diff(steps, prepend=steps[0]).astype(float)
+    return between[np.searchsorted(steps, learned.fillna(steps[0]))]
 
 
 def _single(one: xr.Dataset) -> pd.DataFrame:
@@ -64,20 +72,22 @@ def summary(rows: pd.DataFrame) -> str:
     """By quantity: how far measured is from predicted, and where it is farthest."""
     lines = []
     for name, some in rows.groupby("quantity", sort=False):
-        apart = (some.measured - some.predicted).abs()
-        there = apart[np.isfinite(apart)]
+        off = (some.measured - some.predicted).abs()
+        there = off[np.isfinite(off)]
         if there.empty:
             lines.append(f"{name}: nothing to compare")
             continue
         worst = some.loc[there.idxmax()]
+        apart = some.apart[there.index]
+        within = f"; records are {apart.max():.0f} steps apart" if (there <= apart).any() else ""
         lines.append(
             f"{name}: {len(there)} of {len(some)} trajectories, off by {there.median():.3g} in the "
-            f"median; most, {there.max():.3g}, at {_where(worst)}"
+            f"median; most, {there.max():.3g}, at {_where(worst)}{within}"
         )
     return "\n".join(lines)
 
 
 def _where(row: Any) -> str:
-    inside = [name for name in row.index if name not in ("measured", "predicted", "quantity")]
+    inside = [name for name in row.index if name not in _COLUMNS]
     told = ", ".join(f"{name} {row[name]}" for name in inside) or "its one trajectory"
     return f"{told} ({row.measured:.4g} measured, {row.predicted:.4g} predicted)"
