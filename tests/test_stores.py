@@ -1,5 +1,6 @@
 """Sweeps on disk: what is done stays, what is missing is done, damage is found and mended."""
 
+import errno
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ import cldyn
 from cldyn.claims.comparison import comparison
 from cldyn.experiment import describe, rebuild
 from cldyn.sweeps import blocks as blocks_module
+from cldyn.sweeps import locks as locks_module
 from cldyn.sweeps.blocks import Blocks, lengths_of
 from cldyn.sweeps.grid import Axis, Grid
 from cldyn.sweeps.locks import Locks
@@ -460,6 +462,27 @@ def test_killed_sweeps_of_two_shards_go_on_and_end_like_an_unbroken_one(tmp_path
     whole, cut = (xr.open_zarr(tmp_path / name, chunks=None) for name in ("whole", "cut"))
     same(cut, whole.drop_vars(RECORDED).load())
     assert not [*tmp_path.rglob("*.partial")]
+
+
+def test_what_can_only_be_read_is_looked_at_and_complete_or_refused(tmp_path, monkeypatch):
+    memory = sweep(tmp_path / "s").load()
+    shutil.copytree(tmp_path / "s", tmp_path / "part")
+    shutil.rmtree(tmp_path / "part" / RECORDED / "c")
+    monkeypatch.setattr(locks_module, "_FILES", {})
+    file_of = os.open
+
+    def closed(file, flags, *mode):
+        if flags & os.O_RDWR:
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+        return file_of(file, flags, *mode)
+
+    monkeypatch.setattr(os, "open", closed)
+    same(sweep(tmp_path / "s"), memory.drop_vars(RECORDED))
+    assert "30 of 30" in status(tmp_path / "s") and "nobody" in status(tmp_path / "part")
+    monkeypatch.setattr(Store, "write", lambda *_: pytest.fail("trained"))
+    for name, axes in (("part", AXES), ("s", [*AXES[:2], {"init_scale": [0.01, 0.02, 0.03]}])):
+        with pytest.raises(OSError, match="denied"):
+            sweep(tmp_path / name, axes)
 
 
 def test_an_executor_does_the_same_and_a_broken_one_leaves_what_is_done(tmp_path, small_blocks):

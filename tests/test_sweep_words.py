@@ -87,8 +87,12 @@ def test_a_sweep_is_planned_done_looked_at_compared_and_resumed(tmp_path, capsys
     assert status == 0 and "shard 1/2" in out
     status, out, _ = call(capsys, "sweep", "--resume", "--store", place)
     assert status == 0 and "6 of 6 trajectories" in out
-    table, figure = tmp_path / "t.csv", tmp_path / "f.png"
+    table, figure = tmp_path / "new" / "t.csv", tmp_path / "new" / "f.png"
     status, out, _ = call(capsys, "compare", place, "--table", table, "--figure", figure)
+    drawn = cli.sweeps.comparison(place)[1]
+    drawn.draw_without_rendering()
+    along = [way for axis in drawn.axes for way in (axis.xaxis, axis.yaxis)]
+    assert not any(way.get_offset_text().get_text() for way in along)
     assert status == 0 and "|W v| of irrelevant_2: 6 of 6" in out and figure.stat().st_size > 1000
     with table.open() as rows:
         first = next(csv.DictReader(rows))
@@ -96,6 +100,7 @@ def test_a_sweep_is_planned_done_looked_at_compared_and_resumed(tmp_path, capsys
     for words in (
         ("status", tmp_path), ("compare", tmp_path), ("sweep", "d=30", "--store", place),
         ("sweep", file), ("sweep", "--resume"), ("compare", place, "--figure", "x.y"),
+        ("compare", place, "--table", tmp_path), ("compare", place, "--figure", file / "f.png"),
         ("sweep", "--dry-run", "--precision", "half"),
         ("sweep", file, "--store", place, "--shard", "3/2"),
     ):  # fmt: skip

@@ -146,6 +146,8 @@ class Compare:
         """Print what differs, and write what is asked for."""
         kind = self.figure.suffix[1:] if self.figure else "png"
         require(kind in FORMATS, "figure", str(self.figure), f"a file.{', file.'.join(FORMATS)}")
+        for name, file in (("table", self.table), ("figure", self.figure)):
+            _check_file(name, file)
         try:
             rows, drawn = comparison(self.store)
         except ValueError as error:
@@ -153,9 +155,23 @@ class Compare:
                 raise
             allowed = "one without damaged chunks; the same sweep again mends them"
             refuse("store", str(self.store), allowed)
-        print(summary(rows))
+        print(summary(rows), flush=True)
         if self.table:
             rows.to_csv(self.table, index=False)
         if self.figure:
             plots.save(drawn, self.figure)
         return 0
+
+
+def _check_file(name: str, file: Path | None) -> None:
+    """A file can be written, found out before anything is computed."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = not file.exists()
+        file.open("ab").close()
+        if new:
+            file.unlink()
+    except OSError as error:
+        refuse(name, str(file), f"a file that can be written ({error.strerror})")

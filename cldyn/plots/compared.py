@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 from cldyn.plots import parts
 
@@ -29,6 +30,9 @@ def compared(rows: pd.DataFrame) -> Figure:
         ends = [*axis.get_xlim(), *axis.get_ylim()]
         span = min(ends), max(ends)
         axis.plot(span, span, color=parts.GREY, **parts.LIMIT)
+        for along in (axis.xaxis, axis.yaxis):
+            along.set_major_locator(MaxNLocator(3))
+            along.set_major_formatter(StrMethodFormatter("{x:.7g}"))
         lost = len(some) - len(there)
         axis.set(title=str(name), xlabel="predicted", ylabel="measured")
         if lost:

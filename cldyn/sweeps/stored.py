@@ -62,6 +62,8 @@ def sweep_into(
             (path / RECORDED / SHARDS / "{}-{}".format(*shard)).touch()
         store = Store(path, writable=True)
         _mend(store, asked, mine, locks)
+        if _missing(store, asked, mine):
+            locks.check_writable()
         if executor is None:
             _work(store, asked, mine, locks, local(devices), progress)
         else:
