@@ -10,6 +10,7 @@ import time
 import warnings
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +27,7 @@ from cldyn.sweeps import locks as locks_module
 from cldyn.sweeps.blocks import Blocks, lengths_of
 from cldyn.sweeps.grid import Axis, Grid
 from cldyn.sweeps.locks import Locks
+from cldyn.sweeps.request import Request
 from cldyn.sweeps.states import STATE
 from cldyn.sweeps.store import RECORDED, Store
 from cldyn.sweeps.stored import lack_of
@@ -227,7 +229,9 @@ def test_what_was_killed_while_it_became_longer_is_done_again(tmp_path, monkeypa
         ({"experiment": FEW.replace(embed_dim=5)}, "embed_dim"),
         ({"experiment": FEW.replace(optimizer=cldyn.Adam())}, "optimizer"),
         ({"experiment": FEW.replace(precision="float64")}, "precision"),
-        ({"axes": AXES[:2]}, "axes"),
+        ({"axes": AXES[:2]}, "init_scale is an axis there, here one value"),
+        ({"axes": [*AXES, {"class_mean": [0, 1]}]}, "class_mean is one value there, here an axis"),
+        ({"axes": AXES[::-1]}, "axes are learning_rate and seed,data_seed and init_scale"),
         ({"axes": [{"learning_rate": [0.01, 0.03, 0.05]}, *AXES[1:]]}, "learning_rate"),
         ({"steps": [0, 4, 10]}, "record_at"),
         ({"steps": [*STEPS, 20]}, "states"),
@@ -241,6 +245,14 @@ def test_a_store_of_something_else_is_refused(tmp_path, change, named):
         sweep(tmp_path / "s", **change)
     assert "\n" not in str(told.value)
     same(sweep(tmp_path / "s"), cldyn.sweep(FEW, AXES, STEPS))
+
+
+def test_later_steps_that_fall_elsewhere_are_told_where_records_are():
+    asked, there = (
+        Request("{}", [], [*steps], [], True) for steps in (range(0, 81, 4), range(0, 41, 2))
+    )
+    with pytest.raises(ValueError, match=r"has 2 there at place 1, here 4; .* are records=40"):
+        asked.merged(there, Path("s"))
 
 
 def test_numbers_are_compared_not_how_they_are_written(tmp_path):
@@ -462,6 +474,15 @@ def test_killed_sweeps_of_two_shards_go_on_and_end_like_an_unbroken_one(tmp_path
     whole, cut = (xr.open_zarr(tmp_path / name, chunks=None) for name in ("whole", "cut"))
     same(cut, whole.drop_vars(RECORDED).load())
     assert not [*tmp_path.rglob("*.partial")]
+
+
+def test_an_executor_whose_processes_are_forks_is_refused(tmp_path):
+    for context in (get_context("fork"), None):
+        pool = ProcessPoolExecutor(2, context)
+        if pool._mp_context.get_start_method() == "fork":
+            with pytest.raises(ValueError, match=r"executor: .*'spawn'"):
+                sweep(tmp_path / "s", executor=pool)
+    assert not (tmp_path / "s").exists()
 
 
 def test_what_can_only_be_read_is_looked_at_and_complete_or_refused(tmp_path, monkeypatch):

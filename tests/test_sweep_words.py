@@ -81,12 +81,19 @@ def test_a_sweep_is_planned_done_looked_at_compared_and_resumed(tmp_path, capsys
     place, file = tmp_path / "s.zarr", tmp_path / "s.toml"
     status, out, _ = call(capsys, "sweep", file, "--dry-run", "--precision", "float64")
     assert status == 0 and "6: 3 problems x 2 trainings" in out and not place.exists()
+    assert "compilation" in out
     status, out, _ = call(capsys, "sweep", file, "--store", place, "--shard", "1/2")
     assert status == 0 and "done" in out and not (tmp_path / "s.zarr" / "loss" / "x").exists()
     status, out, _ = call(capsys, "status", place)
     assert status == 0 and "shard 1/2" in out
     status, out, _ = call(capsys, "sweep", "--resume", "--store", place)
     assert status == 0 and "6 of 6 trajectories" in out
+    status, out, _ = call(
+        capsys, "sweep", file, "seed,data_seed=0:3", "--dry-run", "--store", place
+    )
+    assert status == 2  # data_seed is another one
+    status, out, _ = call(capsys, "sweep", "--resume", "--dry-run", "--store", place)
+    assert status == 0 and "missing       0%" in out
     table, figure = tmp_path / "new" / "t.csv", tmp_path / "new" / "f.png"
     status, out, _ = call(capsys, "compare", place, "--table", table, "--figure", figure)
     drawn = cli.sweeps.comparison(place)[1]
@@ -101,7 +108,11 @@ def test_a_sweep_is_planned_done_looked_at_compared_and_resumed(tmp_path, capsys
         ("status", tmp_path), ("compare", tmp_path), ("sweep", "d=30", "--store", place),
         ("sweep", file), ("sweep", "--resume"), ("compare", place, "--figure", "x.y"),
         ("compare", place, "--table", tmp_path), ("compare", place, "--figure", file / "f.png"),
-        ("sweep", "--dry-run", "--precision", "half"),
+        ("sweep", "--dry-run", "--precision", "half"), ("sweep", "--dry-run", "--devices", "99"),
+        ("sweep", "--dry-run", "--store", tmp_path), ("sweep", file, "--dry-run", "--store", file),
+        ("sweep", "d=30", "--dry-run", "--store", place),
+        ("sweep", "--resume", "--store", place, "--precision", "float64"),
+        ("sweep", "--resume", "--store", place, "--states"),
         ("sweep", file, "--store", place, "--shard", "3/2"),
     ):  # fmt: skip
         status, out, err = call(capsys, *words)

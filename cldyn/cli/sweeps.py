@@ -69,14 +69,17 @@ class Sweep:
             require(self.store and not self.words, "words", self.words, "none with --resume")
             kept = Store(Path(self.store or ""))
             request = kept.request
+            there = kept.experiment.precision
+            allowed = f"{there} as in the store, or none with --resume"
+            require(self.precision in ("", there), "precision", self.precision, allowed)
             meant = Swept(kept.experiment, request.axes, request.record_at, request.measure)
-            states = request.states
+            states = states or request.states
         else:
             more = [f"precision={self.precision}"] if self.precision else []
             meant = swept([*self.words, *more])
         experiment, axes, record_at, measure = meant
         if self.dry_run:
-            print(survey.plan(experiment, axes, record_at, measure, states))
+            print(survey.plan(*meant, states, self.store, self.devices))
             return 0
         begin = time.monotonic()
         sweep(

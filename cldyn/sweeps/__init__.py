@@ -89,14 +89,12 @@ def sweep(
     """
     steps = record_steps(record_at)
     grid = grid_of(experiment, axes)
-    there = len(local())
-    good = devices is None or (is_size(devices) and devices <= there)
-    require(good, "devices", devices, f"a whole number from 1 to {there}, or None for all")
+    on = local(devices)
     if store is not None:
         request = request_of(experiment, grid, measure, steps, states)
         return sweep_into(
             Path(store), experiment, request, measure,
-            shard=_checked(shard), executor=executor, devices=devices, progress=progress,
+            shard=_checked(shard), executor=_spawning(executor), devices=devices, progress=progress,
         )  # fmt: skip
     for name, value, off in (
         ("states", states, False),
@@ -107,7 +105,7 @@ def sweep(
     trajectories = Trajectories(experiment, grid)
     plan = strided(plan_of(experiment, measure, trajectories.varied), steps)
     work, fits = training_work(plan, steps), fit(trajectories, plan, len(steps))
-    records = _all(trajectories, plan, work, fits, local(devices), progress)
+    records = _all(trajectories, plan, work, fits, on, progress)
     return dataset_of(experiment, grid, plan, records, steps)
 
 
@@ -152,6 +150,14 @@ def _checked(shard: tuple[int, int]) -> tuple[int, int]:
     good = isinstance(shard, (tuple, list)) and len(shard) == 2 and all(map(is_size, shard))
     require(good and shard[0] <= shard[1], "shard", shard, "(i, n), the i-th of n, from 1 on")
     return shard[0], shard[1]
+
+
+def _spawning(executor: Executor | None) -> Executor | None:
+    """An executor whose processes are no forks of this one: those would wait for its threads."""
+    start = getattr(getattr(executor, "_mp_context", None), "get_start_method", lambda: "")()
+    allowed = "a ProcessPoolExecutor of mp_context=multiprocessing.get_context('spawn')"
+    require(start != "fork", "executor", executor, allowed)
+    return executor
 
 
 def _all(

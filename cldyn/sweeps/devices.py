@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from cldyn.checks import is_size, require
 from cldyn.sweeps.tiles import Tile
 from cldyn.trajectory import Plan
 
@@ -17,7 +18,10 @@ _STRIDE = 64  # steps between questions to the host, where records leave it open
 
 def local(count: int | None = None) -> list[Any]:
     """Devices of this process, so many of them or all."""
-    return jax.local_devices()[:count]
+    there = jax.local_devices()
+    good = count is None or (is_size(count) and count <= len(there))
+    require(good, "devices", count, f"a whole number from 1 to {len(there)}, or None for all")
+    return there[:count]
 
 
 def on_cpu() -> bool:

@@ -34,13 +34,13 @@ def opened(
 ) -> Asked:
     """The store as asked: made or made larger where need be, by one process alone."""
     for _ in range(_TRIES):
-        if _complete(path):
+        if complete(path):
             locks.together()  # waits for whoever is making it larger
             if asked := _as_asked(path, experiment, request, measure):
                 return asked
             locks.leave()
         if locks.alone():
-            if not _complete(path):
+            if not complete(path):
                 stores.clear(path)
                 asked = ready(experiment, request, measure, None)
             elif asked := _as_asked(path, experiment, request, measure):
@@ -88,7 +88,7 @@ def _arrange(path: Path, experiment: Experiment, asked: Asked) -> None:
     stores.arrange(path, asked.request, asked.blocks, asked.shaped, names)
 
 
-def _complete(path: Path) -> bool:
+def complete(path: Path) -> bool:
     """Whether there is a store, not only the beginning of one."""
     try:
         return '"sha256"' in (path / "zarr.json").read_text()

@@ -10,7 +10,7 @@ import numpy as np
 
 from cldyn.checks import refuse, require
 from cldyn.experiment import Experiment, describe
-from cldyn.sweeps.grid import Grid
+from cldyn.sweeps.grid import Grid, Group
 from cldyn.trajectory import Measures, plan_of
 
 _ELSE = "the same sweep's, or a new place"
@@ -46,6 +46,7 @@ class Request:
 
         Axes and steps may have become longer; values that are there stay in their places.
         """
+        _check_axes(path, self.axes, old.axes)
         one, other = (json.loads(some.experiment) for some in (old, self))
         for where, there, asked in _differences(one, other):
             refuse(
@@ -53,9 +54,6 @@ class Request:
                 str(path),
                 f"{_ELSE}: {where} is {there!r} there, here {asked!r}",
             )
-        same = [*map(list, self.axes)] == [*map(list, old.axes)]
-        allowed = f"{_ELSE}: its axes are {[*map(list, old.axes)]}"
-        require(same, "store", str(path), allowed)
         require(
             {*self.measure} == {*old.measure}, "store", str(path),
             f"{_ELSE}: its measures are {', '.join(old.measure)}",
@@ -71,18 +69,43 @@ class Request:
         require(
             old.states or not self.states, "states", True, "False as in the store, or a new place"
         )
-        steps = _longer(path, "record_at", self.record_at, old.record_at)
+        hint = _interval(self.record_at, old.record_at)
+        steps = _longer(path, "record_at", self.record_at, old.record_at, hint)
         kept = old.states or len(steps) == len(old.record_at)
         allowed = f"{old.record_at[-1]} steps as in its store, which keeps no states to go on from"
         require(kept, "record_at", steps[-1], allowed)
         return replace(old, axes=axes, record_at=steps)
 
 
-def _longer(path: Path, name: str, asked: Sequence[Any], there: Sequence[Any]) -> list[Any]:
+def _check_axes(path: Path, asked: Sequence[Group], there: Sequence[Group]) -> None:
+    """The same fields are axes, in the same groups."""
+    here, old = ([name for group in groups for name in group] for groups in (asked, there))
+    for name in old:
+        why = f"{_ELSE}: {name} is an axis there, here one value"
+        require(name in here, "store", str(path), why)
+    for name in here:
+        why = f"{_ELSE}: {name} is one value there, here an axis"
+        require(name in old, "store", str(path), why)
+    same = [*map(list, asked)] == [*map(list, there)]
+    told = " and ".join(",".join(group) for group in there)
+    require(same, "store", str(path), f"{_ELSE}: its axes are {told}, in this order")
+
+
+def _interval(asked: Sequence[int], there: Sequence[int]) -> str:
+    """How later steps are asked that go on from those that are there."""
+    first, apart = there[0], {*np.diff(there).tolist()}
+    if first == 0 and len(apart) == 1 and asked[-1] % (one := apart.pop()) == 0:
+        return f"; every {one} steps, as there, are records={asked[-1] // one}"
+    return ""
+
+
+def _longer(
+    path: Path, name: str, asked: Sequence[Any], there: Sequence[Any], hint: str = ""
+) -> list[Any]:
     """The longer of two lists, of which the other must be the beginning."""
     short = min(len(asked), len(there))
     for i, (one, other) in enumerate(zip(asked[:short], there[:short], strict=True)):
-        allowed = f"{_ELSE}: {name} has {other!r} there at place {i}, here {one!r}"
+        allowed = f"{_ELSE}: {name} has {other!r} there at place {i}, here {one!r}{hint}"
         require(one == other, "store", str(path), allowed)
     return [*max(asked, there, key=len)]
 

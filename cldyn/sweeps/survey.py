@@ -14,6 +14,7 @@ from cldyn.sweeps.devices import cores, local
 from cldyn.sweeps.execute import run_parts, training_work
 from cldyn.sweeps.grid import Group, grid_of
 from cldyn.sweeps.locks import Locks
+from cldyn.sweeps.opening import complete, place
 from cldyn.sweeps.request import request_of
 from cldyn.sweeps.states import bytes_of
 from cldyn.sweeps.store import RECORDED, Store
@@ -30,44 +31,55 @@ def plan(
     record_at: Sequence[int],
     measure: Measures,
     states: bool,
+    store: Path | None = None,
+    devices: int | None = None,
 ) -> str:
-    """What a sweep would take, in words; one block of it is trained for the time."""
-    grid, steps = grid_of(experiment, axes), record_steps(record_at)
-    request = request_of(experiment, grid, measure, steps, states)
-    asked = ready(experiment, request, measure, None)
+    """What a sweep would take, in words; one block of it is trained for the time.
+
+    Args: as `sweep`; of a store that is there, what it lacks is told.
+    """
+    grid, steps, on = grid_of(experiment, axes), record_steps(record_at), local(devices)
+    request, lengths, there = request_of(experiment, grid, measure, steps, states), None, 0.0
+    if store is not None and complete(place(store)):
+        kept = Store(store)
+        request, lengths = request.merged(kept.request, store), kept.lengths
+        there = kept.recorded().sum() / len(request.record_at)
+    asked = ready(experiment, request, measure, lengths)
     small = asked.trajectories.experiment
     problems, each = asked.trajectories.counts
-    count, size = len(asked.blocks), int(np.prod(asked.blocks.counts()))
+    total, count, size = problems * each, len(asked.blocks), int(np.prod(asked.blocks.counts()))
     record = bytes_of(asked.like)
     parameters = parameters_of(small, asked.plan, asked.trajectories.rows)
     inputs = inputs_of(small, asked.plan)
     rows, length = asked.shape.rows, asked.shape.trajectories
     tile = rows * (inputs + length * (4 * parameters + record))
     memory = (2 * cores() + 1) * tile + 2 * size * record
-    seconds = _timed(asked)
+    first, seconds = _timed(asked, on)
+    left = 1 - there / total
     lines = {
-        "trajectories": f"{problems * each:,}: {problems:,} problems x {each:,} trainings",
-        "steps": f"{steps[-1]:,}, recorded {len(steps):,} times",
+        "trajectories": f"{total:,}: {problems:,} problems x {each:,} trainings",
+        "steps": f"{request.record_at[-1]:,}, recorded {len(request.record_at):,} times",
         "blocks": f"{count:,} of up to {size:,} trajectories, tiles of {rows} x {length}",
         "memory": f"about {_bytes(memory)} beside what JAX takes",
-        "disk": f"at most {_bytes(problems * each * record)}",
-        "time": f"about {_time(seconds * count)} here, on {cores()} cores; a block {seconds:.2g} s",
+        "disk": f"at most {_bytes(total * record)}",
+        "time": f"about {_time(seconds * count * left + first)} here, on {cores()} cores; a block "
+        f"{seconds:.2g} s, compilation {first:.2g} s",
     }
+    if there:
+        lines["missing"] = f"{left:.0%} of the work; the time is for that"
     return _table(lines)
 
 
-def _timed(asked: Asked) -> float:
-    """Seconds of a block."""
+def _timed(asked: Asked, on: Sequence[Any]) -> tuple[float, float]:
+    """Seconds of compilation, and of a block; those of a long block are not told apart."""
     work = training_work(asked.plan, np.asarray(asked.request.record_at, np.int32))
     part = asked.blocks.part(asked.blocks.box(0))
-    seconds = 0.0
-    for _ in range(2):
+    taken: list[float] = []
+    while len(taken) < 2 and sum(taken) < _ENOUGH:
         begin = time.perf_counter()
-        for _ in run_parts(asked.trajectories, [part], asked.shape, asked.plan, work, on=local()):
-            seconds = time.perf_counter() - begin
-        if seconds > _ENOUGH:
-            break
-    return seconds
+        for _ in run_parts(asked.trajectories, [part], asked.shape, asked.plan, work, on=on):
+            taken.append(time.perf_counter() - begin)
+    return max(0.0, taken[0] - taken[-1]), taken[-1]
 
 
 def status(path: Path) -> str:
