@@ -15,6 +15,7 @@ from cldyn.fields import part, size
 from cldyn.nouns import noun, takes_of
 
 _APART = ("axes", "measure", "record_at")  # of a file, beside names of fields
+_OPTIONS = ("store", "states", "shard", "devices", "resume")  # of the command alone
 
 
 @noun
@@ -38,10 +39,11 @@ class Swept(NamedTuple):
 def swept(given: Iterable[str]) -> Swept:
     """The sweep that words ask for, checked.
 
-    A file has names like `cldyn run`, and beside them [[axes]]: a table for every group, whose
-    names are zipped. A name with several values is a group of its own. Words add to the file or
-    override it: name=a,b,c is an axis, and name,other=a,b,c zips two of the same values; of a tuple
-    name=1,2;3,4 is one. Whole numbers may be said as first:last, without the last.
+    A file has names like `cldyn run`, and beside them measure, record_at and [[axes]]: a table for
+    every group, whose names are zipped. A name with several values is a group of its own. Words add
+    to the file or override it: name=a,b,c is an axis, and name,other=a,b,c zips two of the same
+    values; of a tuple name=1,2;3,4 is one. Whole numbers may be said as first:last, without the
+    last. measure=loss,feature_norms is no axis.
 
     Args:
         given: `name=value` in any order, and at most one TOML file.
@@ -59,7 +61,13 @@ def swept(given: Iterable[str]) -> Swept:
     """
     files, said = words.split(given)
     table = words.table(files[0]) if files else {}
+    for name in _OPTIONS:
+        require(name not in table | said, name, (table | said).get(name), f"an option, --{name}")
+    for name in ("axes", "record_at"):
+        require(name not in said, name, said.get(name), "told in a file alone")
     extra = {name: table.pop(name) for name in _APART if name in table}
+    if "measure" in said:
+        extra["measure"] = said.pop("measure").split(",")
     groups = _tables(extra.get("axes", []))
     groups += [{name: table.pop(name)} for name in [*table] if _several(name, table[name])]
     for name, value in said.items():
@@ -70,9 +78,9 @@ def swept(given: Iterable[str]) -> Swept:
             for group in groups:
                 group.pop(name, None)
             table[name] = value
-    common = words.made(Trained(), table)
+    common = words.made(Trained(), table, _APART)
     axes = [
-        {name: _values(common.experiment, name, values) for name, values in group.items()}
+        {name: _values(common, name, values) for name, values in group.items()}
         for group in groups
         if group
     ]
@@ -118,12 +126,15 @@ def _kind(name: str) -> str:
     return ""
 
 
-def _values(experiment: Experiment, name: str, given: Any) -> list[Any]:
+def _values(common: Trained, name: str, given: Any) -> list[Any]:
     """Values along an axis."""
+    experiment = common.experiment
     numbers = nouns.numbers_of(experiment)
     if name not in numbers:
-        allowed = f"one of {', '.join(numbers)}; of anything else a sweep has one value"
-        refuse("axes", name, allowed)
+        tables = isinstance(given, list) and any(isinstance(one, dict) for one in given)
+        require(not tables, "name", name, "[[axes]] of tables, or one value")
+        words.place(common, name, given, _APART)
+        refuse(name, given, "one value in a sweep, in which numbers alone have several")
     field, _ = nouns.declared(experiment, numbers[name])
     parts = given
     if isinstance(given, str):
@@ -143,10 +154,11 @@ def _values(experiment: Experiment, name: str, given: Any) -> list[Any]:
 
 def _range(name: str, given: str) -> list[int]:
     """first:last or first:last:step."""
+    allowed = "whole numbers as first:last, without the last, or first:last:step"
     try:
         first, last, *step = (int(one) for one in given.split(":"))
         found = [*range(first, last, *step)]
     except (TypeError, ValueError):
-        found = []
-    require(found, name, given, "whole numbers as first:last, without the last")
+        refuse(name, given, allowed)
+    require(found, name, given, f"{allowed}; this range is empty")
     return found

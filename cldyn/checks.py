@@ -1,6 +1,7 @@
 """How requests that make no sense are refused: one line naming field, value and what is allowed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import jax
@@ -24,6 +25,12 @@ def require(good: Any, name: str, value: Any, allowed: str) -> None:
     """Refuse unless good."""
     if not good:
         refuse(name, value, allowed)
+
+
+def one_of(name: Any, known: Iterable[str]) -> str:
+    """What is allowed where a name is not known: the nearest one, or all where none is near."""
+    near = get_close_matches(str(name), names := [*known], 1)
+    return f"{near[0]}, perhaps" if near else f"one of {', '.join(names)}"
 
 
 def is_whole(value: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar, dataclass_transform
 import jax
 import numpy as np
 
-from cldyn.checks import require
+from cldyn.checks import one_of, require
 from cldyn.fields import Takes, is_noun, static
 
 Path = tuple[str, ...]
@@ -129,7 +129,7 @@ def numbers_of(owner: Any) -> dict[str, Path]:
 def place(owner: Any, name: str) -> Path:
     """The one place of a name, refused where there is none or more than one."""
     places = named(owner)
-    require(name in places, "name", name, f"one of {', '.join(sorted(places))}")
+    require(name in places, "name", name, one_of(name, sorted(places)))
     paths = places[name]
     told = " and ".join(".".join(path) for path in paths)
     require(len(paths) == 1, "name", name, f"a name of one place, not of {told}")

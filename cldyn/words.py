@@ -8,12 +8,11 @@ import textwrap
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from cldyn import experiment, nouns
-from cldyn.checks import refuse, require
+from cldyn.checks import one_of, refuse, require
 from cldyn.experiment import NAMES, Experiment
 from cldyn.fields import part, size
 from cldyn.nouns import noun, takes_of
@@ -65,11 +64,14 @@ def split(words: Iterable[str]) -> tuple[list[str], dict[str, str]]:
     return files, given
 
 
-def made(owner: Any, given: Mapping[str, Any]) -> Any:
-    """What values by name make of `Asked` or the like, checked: nouns first, outer before inner."""
+def made(owner: Any, given: Mapping[str, Any], beside: Iterable[str] = ()) -> Any:
+    """What values by name make of `Asked` or the like, checked: nouns first, outer before inner.
+
+    beside: names that mean something elsewhere.
+    """
     first = [name for name in NAMES if name in given]
     for name in [*first, *(name for name in given if name not in NAMES)]:
-        path = _place(owner, name, given[name])
+        path = place(owner, name, given[name], beside)
         field, _ = nouns.declared(owner, path)
         owner = nouns.put(owner, path, value_of(field, given[name]))
     experiment.check(owner.experiment)
@@ -169,7 +171,7 @@ def kinds(root: Any = Asked) -> list[tuple[str, Any]]:
     return found
 
 
-def _place(owner: Any, name: str, given: Any) -> nouns.Path:
+def place(owner: Any, name: str, given: Any, beside: Iterable[str] = ()) -> nouns.Path:
     """The one place of a name; a name without one is told where it has one, or which names do."""
     there = nouns.named(owner)
     known = kinds(type(owner))
@@ -177,7 +179,5 @@ def _place(owner: Any, name: str, given: Any) -> nouns.Path:
     if name not in there or not homes:
         require(not homes, name, given, f"only with {' or '.join(homes)}")
         names = {one for _, kind in known for one in fields_of(kind) if one in there}
-        near = get_close_matches(name, names, 1)
-        perhaps = f"{near[0]}, perhaps; " if near else ""
-        refuse("name", name, f"{perhaps}one of {', '.join(sorted(names))}")
+        refuse("name", name, one_of(name, sorted(names | {*beside})))
     return nouns.place(owner, name)

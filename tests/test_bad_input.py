@@ -52,6 +52,7 @@ from cldyn import (
     views,
 )
 from cldyn.experiment import NAMES
+from cldyn.sweeps.grid import grid_of
 
 pytestmark = pytest.mark.quick
 
@@ -382,6 +383,8 @@ def test_a_sweep_checks_its_measures():
     ("axes", "shown"),
     [
         ([{"widht": [1]}], ["widht"]),
+        ([{"learning_rate": [0.02, 0.05, 0.02]}], [{"learning_rate": 0.02}]),
+        ([{"seed": [1, 1], "data_seed": [2, 2]}], [{"seed": 1, "data_seed": 2}]),
         ([{"loss": [Spectral(), InfoNce()]}], ["loss"]),
         ([{"n": [4, 8]}], ["n"]),
         ([{"beta": [0.5]}], ["beta"]),
@@ -418,6 +421,10 @@ def test_axes_are_refused(axes, shown):
 def test_value_in_an_axis_is_refused(name, values, bad):
     experiment = SMALL.replace(positives=Joint())
     refused(name, lambda: sweep(experiment, [{name: values}], [0]), bad)
+
+
+def test_a_field_of_an_axis_may_repeat_a_value_beside_others():
+    assert grid_of(SMALL, [{"seed": [1, 1], "data_seed": [2, 3]}]).counts() == (2, 1)
 
 
 def test_axes_are_numbers_of_the_nouns_that_there_are():

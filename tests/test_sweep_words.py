@@ -53,6 +53,7 @@ def test_a_file_and_words_make_a_sweep(tmp_path):
     assert over.experiment.training.encoder.embed_dim == 5
     tuples = swept(["irrelevant_strength=1,2;3,4", "learning_rate=0.1"])
     assert tuples.axes == [{"irrelevant_strength": [(1.0, 2.0), (3.0, 4.0)]}]
+    assert swept(["measure=loss,class_gap"]).measure == ["loss", "class_gap"]
     assert swept([]).axes == [] and swept([]).record_at[-1] == 400
 
 
@@ -66,12 +67,37 @@ def test_a_file_and_words_make_a_sweep(tmp_path):
         (["learning_rate=0.1,x"], "learning_rate"),
         (["learning_rate=-1,2"], "learning_rate"),
         (["stepz=3"], "steps"),
-        (["seed,nothing=0:2"], "nothing"),
+        (["seed,nothing=0:2"], "'nothing', allowed is one of .*learning_rate"),
+        (["learning_rats=0.1,0.2"], "'learning_rats', allowed is learning_rate, perhaps$"),
+        (["seed=8:0"], "seed: '8:0'.* empty"),
+        (["beta=0.1,0.2"], "beta.*only with positives=joint"),
+        (["measures=loss"], "measure, perhaps"),
+        (["axes=1"], "file"),
+        (["store=x"], "store: 'x', allowed is an option, --store"),
     ],
 )
 def test_words_that_make_no_sweep_are_refused(words, named):
     with pytest.raises(ValueError, match=named) as told:
         swept(words)
+    assert "\n" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("[[axis]]\nseed = [1, 2]", r"'axis', allowed is \[\[axes\]\]"),
+        ("[[axes]]\nsede = [1, 2]", "'sede', allowed is seed, perhaps$"),
+        ("[[axes]]\nsede = []", "'sede'"),
+        ("[[axes]]\nseed = 3", "a list of values"),
+        ('store = "x"', "--store"),
+        ('measures = ["loss"]', "measure, perhaps"),
+        ("record = 40", "records, perhaps"),
+    ],
+)
+def test_files_that_make_no_sweep_are_refused(tmp_path, text, named):
+    (tmp_path / "s.toml").write_text(text)
+    with pytest.raises(ValueError, match=named) as told:
+        swept([str(tmp_path / "s.toml")])
     assert "\n" not in str(told.value)
 
 
@@ -94,6 +120,9 @@ def test_a_sweep_is_planned_done_looked_at_compared_and_resumed(tmp_path, capsys
     assert status == 2  # data_seed is another one
     status, out, _ = call(capsys, "sweep", "--resume", "--dry-run", "--store", place)
     assert status == 0 and "missing       0%" in out
+    (place / "step" / "c" / "0").unlink()
+    status, out, err = call(capsys, "sweep", "--resume", "--store", place)
+    assert err == f"cldyn: store: {place / 'step'} is damaged or missing; it is written again\n"
     table, figure = tmp_path / "new" / "t.csv", tmp_path / "new" / "f.png"
     status, out, _ = call(capsys, "compare", place, "--table", table, "--figure", figure)
     drawn = cli.sweeps.comparison(place)[1]

@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import textwrap
+import warnings
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
@@ -52,7 +53,9 @@ def main(arguments: list[str] | None = None) -> None:
     jax.config.update("jax_default_matmul_precision", "highest")
     words = sys.argv[1:] if arguments is None else arguments
     try:
-        status = _apart(lambda: _answer(*words))
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda told, *_: _say(told)
+            status = _apart(lambda: _answer(*words))
         sys.stdout.flush()
     except Refused as error:
         status = _complain(error)
@@ -85,8 +88,12 @@ def _apart(call: Callable[[], int]) -> int:
 
 
 def _complain(error: Any) -> int:
-    print(f"cldyn: {error}", file=sys.stderr, flush=True)
+    _say(error)
     return 2
+
+
+def _say(told: Any) -> None:
+    print(f"cldyn: {told}", file=sys.stderr, flush=True)
 
 
 def _answer(name: str = "--help", *words: str) -> int:

@@ -34,7 +34,8 @@ _RANKS = (
 class Sweep:
     """Train many trajectories into a store; the same command again does what is missing.
 
-    Words and the file set fields as those of cldyn run; several values are an axis.
+    Words and the file set fields as those of cldyn run; several values are an axis. Beside them
+    steps=400 says how long, records=20 how often it is recorded, measure=loss,feature_norms what.
 
     For example: cldyn sweep learning_rate=0.01,0.02 seed,data_seed=0:16 --store sweep.zarr
                  cldyn sweep steps.toml --store sweep.zarr --shard 1/8

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from cldyn import nouns
-from cldyn.checks import require
+from cldyn.checks import one_of, require
 from cldyn.experiment import Experiment, check, check_training
 
 Group = Mapping[str, Any]
@@ -102,7 +102,7 @@ def _check_group(group: Any, allowed: Mapping[str, Any], seen: set[str]) -> None
     require(listed, "axes", group, "a list of groups {field: [values]}")
     lengths = {name: len(values) for name, values in group.items()}
     for name in lengths:
-        names = f"one of the numbers {', '.join(allowed)}; anything else needs a sweep of its own"
+        names = f"{one_of(name, allowed)}; what is no number needs a sweep of its own"
         require(name in allowed, "axes", name, names)
         require(name not in seen, "axes", name, "a field once")
     good = len({*lengths.values()}) == 1 and all(lengths.values())
@@ -121,6 +121,7 @@ def _axis(experiment: Experiment, group: Group, allowed: Mapping[str, nouns.Path
         for name, given in labels.items()
     }
     axis = Axis(next(iter(group)), values, labels, touches)
+    seen: set[Any] = set()
     for i in range(axis.size):
         changed = experiment
         for name, column in values.items():
@@ -129,6 +130,10 @@ def _axis(experiment: Experiment, group: Group, allowed: Mapping[str, nouns.Path
             check(changed)
         else:
             check_training(changed.training, changed.precision)
+        one = tuple(column[i] for column in values.values())
+        shown = {name: column[i] for name, column in labels.items()}
+        require(one not in seen, "axes", shown, "different values along an axis")
+        seen.add(one)
     return axis
 
 
