@@ -158,35 +158,53 @@ class Spectral:
         negative = pairs.different * squares / m**2 + pairs.same * jnp.sum(within * gram**2)
         return -2 * mix(pairs.positives, by_class, jnp.mean(alone)) + negative
 
-    def slope(self, embeddings: Array, pairs: Pairs) -> Array:
-        """Its gradient in columns of embeddings [p, N], in half the time of differentiation.
+    def slope(self, columns: Array, pairs: Pairs) -> Array:
+        """Its gradient, as `slope` of this module; a third of the time of differentiation.
 
-            d (S f - F_a G_a f) - share d (C^T c - w_a mean_a)/m + the views of a unit, times 4
+            4 [d S f/m^2 - F_a (d G_a/m^2) - share d (C^T c_a - w_a mean_a)/m + F_a (unit's own)]
 
-        S = sum f f^T, G_a = F_a^T F_a of the views of a unit, C the sums of classes.
+        S = sum f f^T, F_a the views of a unit, G_a = F_a^T F_a, C the sums of classes.
         """
         m, b = pairs.within.shape[0], pairs.member.shape[1]
-        within, member = pairs.within.astype(embeddings.dtype), pairs.member
-        views = embeddings.reshape(-1, b, m)
-        mean, weight = views.mean(axis=2), jnp.sum(member**2, axis=0)
-        gram = jnp.sum(views[:, :, :, None] * views[:, :, None, :], axis=0)
+        views = [columns[:, u * b : (u + 1) * b] for u in range(m)]
+        within, member, apart = pairs.within.astype(columns.dtype), pairs.member, pairs.different
+        weight = jnp.sum(member**2, axis=0)
         share = mix(pairs.positives, 1.0, 0.0)
-        squares = pairs.different / m**2 * (embeddings @ embeddings.T @ embeddings)
-        others = (member @ mean.T).T @ member - mean * weight
-        unit = pairs.same * within * gram - pairs.different / m**2 * gram
-        unit -= (share * pairs.same * weight)[:, None, None] * within + (1 - share) / b * within
-        alone = jnp.sum(views[:, :, :, None] * unit, axis=2)
-        apart = alone - share * pairs.different / m * others[:, :, None]
-        return 4 * (squares + apart.reshape(embeddings.shape))
+        shared = apart / m**2 * (columns @ columns.T @ columns)
+        others = jnp.zeros((), columns.dtype)
+        if pairs.positives.by_class:
+            mean = sum(views[1:], views[0]) / m
+            others = share * apart / m * ((member @ mean.T).T @ member - mean * weight)
+        pull = share * pairs.same * weight + (1 - share) / b
+        parts = []
+        for u in range(m):  # written out: axes of two or three are slow
+            own = sum(
+                views[v] * ((within[u, v] * pairs.same - apart / m**2)
+                * jnp.sum(views[u] * views[v], axis=0) - within[u, v] * pull)
+                for v in range(m)
+            )  # fmt: skip
+            parts.append(shared[:, u * b : (u + 1) * b] + own - others)
+        return 4 * jnp.concatenate(parts, axis=1)
 
 
-def slope(loss: Any, embeddings: Array, pairs: Pairs) -> Array:
-    """Gradient of a loss in columns of embeddings [p, N]: by its own `slope`, if it has one.
+def slope(loss: Any, columns: Array, pairs: Pairs) -> Array:
+    """Gradient of a loss in embeddings, by its own `slope`, if it has one.
 
-    Long axes come last: along them processors work.
+    Args:
+        loss: a noun.
+        columns: embeddings [p, m b], all first views, then all second ones and so on.
+        pairs: of b units with m views.
+
+    Returns:
+        [p, m b].
     """
     known = getattr(loss, "slope", None)
-    return known(embeddings, pairs) if known else jax.grad(loss)(embeddings.T, pairs).T
+    if known:
+        return known(columns, pairs)
+    shape = len(columns), pairs.within.shape[0], pairs.member.shape[1]
+    rows = jnp.transpose(columns.reshape(shape), (2, 1, 0))  # by unit, as a loss takes them
+    found = jax.grad(loss)(rows.reshape(-1, len(columns)), pairs).reshape(rows.shape)
+    return jnp.transpose(found, (2, 1, 0)).reshape(columns.shape)
 
 
 @noun

@@ -96,9 +96,6 @@ RUNS = {
         batch=Epochs(5),
     ),
     # a population
-    "population-sgd-joint-iid": POPULATION.replace(
-        positives=JOINT, learning_rate=0.03, batch=Iid(8)
-    ),
     # fresh views of a sample
     "fresh-adam-scl-iid-unbalanced": FRESH.replace(
         model=SPARSE, n=10, balanced=False, optimizer=Adam(0.01), batch=Iid(6), weight_decay=0.02

@@ -40,10 +40,9 @@ def new_codes(key: Array, model: FeatureModel, n: int) -> Array:
     """As `iid_codes`, for examples that are drawn in every step: 32 signs from a word."""
     if model.irrelevant != "dense":
         return iid_codes(key, model, n)
-    count = n * model.features
-    words = jax.random.bits(key, (-(-count // 32),))
-    bits = (words[:, None] >> jnp.arange(32, dtype=jnp.uint32) & 1).astype(jnp.int32)
-    return 2 * bits.reshape(-1)[:count].reshape(n, model.features) - 1
+    words = jax.random.bits(key, (model.features, -(-n // 32)))
+    bits = (words[:, :, None] >> jnp.arange(32, dtype=jnp.uint32) & 1).astype(jnp.int32)
+    return 2 * bits.reshape(model.features, -1)[:, :n].T - 1
 
 
 def _iid_irrelevant(key: Array, model: FeatureModel, n: int) -> Array:

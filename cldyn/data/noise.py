@@ -118,6 +118,7 @@ class Gaussian(Noise):
 
     noise_length: float = number(1.0, LENGTH, 0)
     noise_keep: float = number(0.0, KEEP, 0, 1)
+    silent: bool = static(False)  # whether its length is surely 0
     directions: int = static(0)  # of all noise, where only some is looked at; nothing is kept there
 
     def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:
@@ -139,6 +140,8 @@ class Gaussian(Noise):
 
     def new(self, key: Array, n: int, m: int, other: int, dtype: Any) -> Array:
         """Noise of m views of n new examples [n, m, other]."""
+        if self.silent:
+            return jnp.zeros((n, m, other), dtype)
         draws = self.draw(key, n * m, other, dtype).reshape(n, m, other)
         return correlate(draws, self.noise_keep, 1)
 

@@ -55,6 +55,10 @@ class Batch(NamedTuple):
     x: Array
     pairs: Pairs
 
+    def rows(self) -> Array:
+        """All first views, then all second ones and so on [m b, d or r]."""
+        return jnp.swapaxes(self.x, 0, 1).reshape(-1, self.x.shape[-1])
+
 
 class StoredUnits(NamedTuple):
     """Units [N, m, d or r] with classes [classes, N], entries sqrt(N/N_c). key: of all draws."""

@@ -14,7 +14,7 @@ from cldyn.trajectory import Plan, needs_test
 
 _CACHE = 128 * 1024  # bytes of parameters in a tile: what fits a core's cache with its gradient
 _MOST, _SHORT = 1024, 16  # trajectories of a tile, and of a row where short ones are better
-_FEW, _CORES = 128, 8  # of a tile, however small they are, and cores that always get tiles
+_FEW, _CORES = 64, 8  # of a tile, however small they are, and cores that always get tiles
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
 _LIMITS = ("embed_dim", "weight_decay")  # what a limit depends on beside problem and positives
 

@@ -11,6 +11,7 @@ from cldyn.theory.phases import (
     peak_bound,
     unlearning_rate,
 )
+from cldyn.theory.regrowth import halfway_time, regrowth
 from cldyn.theory.samples import (
     augmentation_accuracy,
     augmentation_norm,
@@ -25,6 +26,7 @@ from cldyn.theory.step_size import (
     frame_critical_learning_rate,
     stationary_excess,
 )
+from cldyn.theory.ties import slow_diffusion, slow_drift, two_features, two_features_density
 
 __all__ = [
     "agreements",
@@ -39,6 +41,7 @@ __all__ = [
     "escape_time",
     "frame_critical_learning_rate",
     "frame_minimizer",
+    "halfway_time",
     "joint_threshold",
     "kept_share",
     "learning_step",
@@ -50,7 +53,12 @@ __all__ = [
     "peak_balance",
     "peak_bound",
     "population_norms",
+    "regrowth",
+    "slow_diffusion",
+    "slow_drift",
     "stationary_excess",
+    "two_features",
+    "two_features_density",
     "unlearning_rate",
     "unseen",
 ]

@@ -16,6 +16,7 @@ Number = float | Array | np.ndarray  # that a closed form takes, traced or not
 _RULES: dict[str, Callable[[np.ndarray], Any]] = {
     "numbers": np.isfinite,
     "numbers > 0": lambda value: np.isfinite(value) & (value > 0),
+    "numbers > 1": lambda value: np.isfinite(value) & (value > 1),
     "numbers >= 0": lambda value: np.isfinite(value) & (value >= 0),
     "numbers >= 0, or infinity": lambda value: value >= 0,
     "numbers in [0, 1]": lambda value: (value >= 0) & (value <= 1),

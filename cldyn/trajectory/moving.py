@@ -39,9 +39,10 @@ def within(experiment: Experiment, rows: int, varied: Any = ()) -> Experiment:
     if not (isinstance(problem, (Population, FreshViews)) and training.batch.draws):
         return experiment
     model, encoder = problem.model, training.encoder
-    model = replace(
-        model, still=_surely(model, varied, 1, *_KEEPS) and _surely(model, varied, 0, *_CHANGES)
-    )
+    still = _surely(model, varied, 1, *_KEEPS) and _surely(model, varied, 0, *_CHANGES)
+    model = replace(model, still=still)
+    if type(model.noise) is Gaussian and _surely(model.noise, varied, 0, "noise_length"):
+        model = replace(model, noise=replace(model.noise, silent=True))
     if window := _window(problem, training, rows, varied):
         noise = replace(model.noise, directions=model.other)
         model = replace(model, d=window.features + window.seen, noise=noise, rotated=False)
@@ -114,15 +115,16 @@ def in_moving_frame(setting: Setting) -> System:
 
     def gradient(layers: Layers, key: Array, step: Array) -> Layers:
         batch = units.draw(training, key, step)
-        x = append_one(batch.x.reshape(-1, batch.x.shape[-1]), bias)
+        x = append_one(batch.rows(), bias)
 
         hidden = layers.first[:, :-rows] @ x.T
         embeddings, pull = jax.vjp(_above, layers.head, hidden)
         above, slope = pull(losses.slope(training.loss, embeddings, batch.pairs))
         fresh = jax.random.fold_in(key, 2**16)  # no key of a sample: these count from 0
         wishart = linalg.bartlett(fresh, rows, window.other - window.seen).astype(dtype)
-        by_view = slope.reshape(rows, -1, batch.x.shape[1])
-        spread = linalg.lower(correlate(by_view, model.noise.noise_keep, 2).reshape(slope.shape))
+        by_view = slope.reshape(rows, batch.x.shape[1], -1)
+        correlated = correlate(by_view, model.noise.noise_keep, 1)
+        spread = linalg.lower(correlated.reshape(slope.shape))
         outside = deviation * spread @ wishart
         return Layers(jnp.concatenate([slope @ x, outside], axis=1), above)
 

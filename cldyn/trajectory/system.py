@@ -48,8 +48,7 @@ def on_batches(setting: Setting, embed: Callable[[Any, Array], Array]) -> Callab
 
     def gradient(params: Any, key: Array, step: Array) -> Any:
         batch = units.draw(training, key, step)
-        x = batch.x.reshape(-1, batch.x.shape[-1])
-        embeddings, pull = jax.vjp(lambda params: embed(params, x), params)
+        embeddings, pull = jax.vjp(lambda params: embed(params, batch.rows()), params)
         return pull(losses.slope(training.loss, embeddings, batch.pairs))[0]
 
     return gradient
