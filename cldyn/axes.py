@@ -145,6 +145,8 @@ def _values(common: Trained, name: str, given: Any) -> list[Any]:
         )
     require(isinstance(parts, list) and parts, name, given, "a list of values")
     found = [words.value_of(field, one) for one in parts]
+    if isinstance(given, str):  # one number of a tuple stands for all
+        found = [one[0] if isinstance(one, tuple) and len(one) == 1 else one for one in found]
     takes = takes_of(field)
     for one in found:
         good = takes.contains(one, experiment.precision) or takes.kind == "numbers"

@@ -53,6 +53,7 @@ def test_a_file_and_words_make_a_sweep(tmp_path):
     assert over.experiment.training.encoder.embed_dim == 5
     tuples = swept(["irrelevant_strength=1,2;3,4", "learning_rate=0.1"])
     assert tuples.axes == [{"irrelevant_strength": [(1.0, 2.0), (3.0, 4.0)]}]
+    assert swept(["irrelevant_keep=0.5;1"]).axes == [{"irrelevant_keep": [0.5, 1.0]}]
     assert swept(["measure=loss,class_gap"]).measure == ["loss", "class_gap"]
     assert swept([]).axes == [] and swept([]).record_at[-1] == 400
 
