@@ -237,6 +237,8 @@ def rebuilt(told: Any, kinds: Mapping[str, Any]) -> Any:
     require(name in kinds, "experiment", name, f"one of {', '.join(kinds)}, to be made again")
     values: dict[str, Any] = {}
     for one in fields(kinds[name]):
+        allowed = f"one of a version that knows {one.name}, to be made again"
+        require(one.name in told, "experiment", name, allowed)
         value, takes = told[one.name], takes_of(one)
         if isinstance(value, dict):
             value = rebuilt(value, kinds)

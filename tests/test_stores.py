@@ -255,6 +255,15 @@ def test_later_steps_that_fall_elsewhere_are_told_where_records_are():
         asked.merged(there, Path("s"))
 
 
+def test_an_experiment_of_another_version_is_told_by_its_fields():
+    said = describe(FEW).replace('"weight_decay"', '"decay"')
+    asked, there = (Request(one, [], [0], [], True) for one in (describe(FEW), said))
+    with pytest.raises(ValueError, match=r"decay is 0\.\d+ there, here None"):
+        asked.merged(there, Path("s"))
+    with pytest.raises(ValueError, match="a version that knows weight_decay"):
+        rebuild(said)
+
+
 def test_numbers_are_compared_not_how_they_are_written(tmp_path):
     whole = FEW.replace(irrelevant_strength=(2,), learning_rate=1)
     sweep(tmp_path / "s", AXES[1:], experiment=whole)

@@ -112,9 +112,9 @@ def _longer(
 
 def _differences(one: Any, other: Any, where: str = "experiment") -> Iterator[tuple[str, Any, Any]]:
     """Where two trees of plain words and numbers differ."""
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        for name in one:
-            yield from _differences(one[name], other[name], name)
+    if isinstance(one, dict) and isinstance(other, dict) and one["is"] == other["is"]:
+        for name in one | other:  # another version may have other fields
+            yield from _differences(one.get(name), other.get(name), name)
     elif one != other:
         shown = [some["is"] if isinstance(some, dict) else some for some in (one, other)]
         yield where, *shown
