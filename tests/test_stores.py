@@ -249,7 +249,8 @@ def test_a_store_of_something_else_is_refused(tmp_path, change, named):
 
 def test_later_steps_that_fall_elsewhere_are_told_where_records_are():
     asked, there = (
-        Request("{}", [], [*steps], [], True) for steps in (range(0, 81, 4), range(0, 41, 2))
+        Request(describe(FEW), [], [*steps], [], True)
+        for steps in (range(0, 81, 4), range(0, 41, 2))
     )
     with pytest.raises(ValueError, match=r"has 2 there at place 1, here 4; .* are records=40"):
         asked.merged(there, Path("s"))
