@@ -9,6 +9,7 @@ from cldyn.claims import (
     joint_loss,
     minimizers,
     noise_directions,
+    noise_limits,
     own_features,
     projection_head,
     step_size,
@@ -36,5 +37,6 @@ CLAIMS: tuple[Claim, ...] = (
     projection_head.CLAIM,
     stochastic_collapse.CLAIM,
     stochastic_gradients.CLAIM,
+    noise_limits.CLAIM,
     hovering.CLAIM,
 )

@@ -1,102 +1,142 @@
-"""Stochastic gradients: which features survive the noise of batches, momentum and Adam."""
+"""Stochastic gradients: which features survive the noise of batches, beside the law of it."""
 
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 
 from cldyn import plots, theory
-from cldyn.batches import Epochs
-from cldyn.claims import joint_loss
-from cldyn.claims.arms import ends, found_arms, sgd_arms, train_arms
-from cldyn.claims.settings import WIDTH, seeds
-from cldyn.claims.table import Claim, Row, Study, Subject, at_most, close
+from cldyn.batches import Iid
+from cldyn.claims.noise_law import MODEL, SETTING, STRONG, law, point_rows, trained
+from cldyn.claims.table import Claim, Row, Study, Subject, at_most, found
 from cldyn.experiment import Experiment
-from cldyn.optimizers import Adam, Momentum
-from cldyn.sources import Stored
 
-# A small run changes SEEDS, WIDTH_TIMES and JOINT_TIMES.
-SEEDS = 8
-WIDTH_TIMES = np.array([0.0, 0.5, *np.arange(1, 20.1)])
-JOINT_TIMES = np.array([0.0, 1.0, 2.0, *np.arange(4, 40.1, 2)])
+# A small run changes these.
+SEEDS, MANY = 100, 200
+SIZES = (4, 6, 9, 14, 21, 32, 48, 72)  # of the plane
+RATES = np.geomspace(0.0012, 0.015, 12)
+TIME, COURSE = 5.0, 40.0  # flow times
 
-
-def width_arms() -> dict[str, Experiment]:
-    """SGD and other optimizers where the class is crowded out, p = 4, and where it is not."""
-    base = WIDTH.replace(precision="float32", embed_dim=4, learning_rate=0.01)
-    wide, adam = base.replace(embed_dim=6), Adam(0.01)
-    return {
-        "gradient descent, rate 0.01": base,
-        **sgd_arms(base, (8, 32), (0.01, 0.0025), {"stored": base.problem}),
-        "momentum 0.9, rate 0.001": base.replace(optimizer=Momentum(0.001, momentum=0.9)),
-        "Adam, rate 0.01": base.replace(optimizer=adam),
-        "p = 6, gradient descent, rate 0.01": wide,
-        "p = 6, SGD, stored, b = 32, rate 0.01": wide.replace(batch=Epochs(32)),
-        "p = 6, Adam, rate 0.01": wide.replace(optimizer=adam),
-    }
-
-
-def joint_arms() -> dict[str, Experiment]:
-    """SGD and other optimizers on the population with both failures and on samples of it."""
-    population = joint_loss.SETTING.replace(precision="float32", beta=0.5, m=4)
-    stored = population.replace(problem=Stored(population.problem.model, m=4))
-    adam, heavy = Adam(0.01), Momentum(0.002, momentum=0.9)
-    return {
-        "population, gradient descent, rate 0.02": population,
-        "stored, gradient descent, rate 0.02": stored,
-        **sgd_arms(stored, (8, 32), (0.02,), {"stored": stored.problem}),
-        **sgd_arms(stored, (32,), (0.02, 0.005), {"online": population.problem}),
-        "population, momentum 0.9, rate 0.002": population.replace(optimizer=heavy),
-        "population, Adam, rate 0.01": population.replace(optimizer=adam),
-        "stored, Adam, rate 0.01": stored.replace(optimizer=adam),
-    }
+LEVELS = [0.5, 0.1, 0.9]
 
 
 def study() -> Study:
     """Run every setting of the claim."""
-    width = train_arms(width_arms(), seeds(SEEDS), WIDTH_TIMES)
-    joint = train_arms(joint_arms(), seeds(SEEDS), JOINT_TIMES)
-    trajectories = {"": width, "joint": joint}
-    return Study([*_width(width), *_joint(joint)], trajectories, plots.arms(width))
+    plane, courses = _plane(), _courses()
+    rows = [*_plane_rows(plane), *point_rows(points(), MANY)[0]]
+    figure = plots.stochastic_gradients(plane, courses)
+    return Study(rows, {"": plane, "courses": courses}, figure)
 
 
-def _width(arms: xr.Dataset) -> list[Row]:
-    """Every mix of tied directions is a minimizer, and noise moves W among them.
+# --- the plane -------------------------------------------------------------------------------
 
-    What gradient descent left behind comes back, slower at smaller steps.
-    """
-    end = arms.feature_norms.sel(feature="class").isel(time=-1).median("seed")
-    careful, large = (
-        float(end.sel(arm=f"SGD, stored, b = 32, rate {rate}")) for rate in (0.0025, 0.01)
+
+def _plane() -> xr.Dataset:
+    """Every batch size at every step size, at one flow time, beside the law."""
+    rows = []
+    for size in SIZES:
+        cells = [
+            trained(SETTING.replace(batch=Iid(size), learning_rate=float(rate)), TIME, SEEDS)
+            for rate in RATES
+        ]
+        rates = xr.DataArray(RATES, dims="learning_rate", name="learning_rate")
+        rows.append(xr.concat(cells, rates).isel(time=0, drop=True))
+    sizes = xr.DataArray([*SIZES], dims="batch_size", name="batch_size")
+    norms = xr.concat(rows, sizes)
+    weak, strong = MODEL.class_strength**2, jnp.full(SETTING.training.encoder.embed_dim, STRONG**2)
+
+    def cell(size: Any, rate: Any) -> Any:
+        given = weak, strong, size, rate, TIME
+        return theory.regrowth(*given, bounded=False), theory.regrowth(*given)[0]
+
+    # The step at which half is back at the plane's flow time, from one so small that tau is all.
+    outputs, scale = strong.size, SETTING.training.encoder.init_scale
+    begin, small = np.log(1 / (scale * STRONG * outputs**0.5)) / (4 * STRONG**2), 1e-4
+
+    def crossing(size: Any) -> Any:
+        time = theory.halfway_time(weak, strong, size, small)
+        return small * (time - begin) / (TIME - begin)
+
+    sizes_of, over = jnp.array(SIZES, float), jax.vmap(jax.vmap(cell, (None, 0)), (0, None))
+    known, promised = over(sizes_of, jnp.array(RATES))
+    return xr.Dataset(
+        {
+            "feature_norms": norms,
+            "predicted": (("batch_size", "learning_rate", "level"), np.asarray(known)),
+            "promised": (("batch_size", "learning_rate"), np.isfinite(promised)),
+            "crossing": ("batch_size", np.asarray(jax.vmap(crossing)(sizes_of))),
+        },
+        coords={"level": LEVELS},
+        attrs={"flow_time": TIME},
     )
-    subject = Subject(
-        "width, p = 4, SGD, b = 32", "|W v_1|, rate 0.0025 over rate 0.01", "medians over seeds"
-    )
-    return [at_most(subject, 1.0, careful / large), *found_arms(arms, "width: |W v_j|", ends)]
 
 
-def _joint(arms: xr.Dataset) -> list[Row]:
-    """Fresh data follow the law of the population up to noise that shrinks with the step.
+def _plane_rows(plane: xr.Dataset) -> list[Row]:
+    """The law over the plane, and the other side of it: what keeps the class suppressed."""
+    median = plane.feature_norms.sel(feature="class").median("seed")
+    known, inside = plane.predicted.sel(level=0.5), plane.promised
+    error = np.abs(median / known - 1).where(inside)
+    cells = f"{len(SIZES)} batch sizes x {len(RATES)} steps"
+    setting = f"width, p = 4, SGD, {cells}, flow time {TIME:g}"
+    statistic = f"mean over cells inside its conditions, medians of {SEEDS} seeds"
+    mean = Subject(setting, "|W v_1| against the law, relative", statistic)
+    told = {
+        "cells inside": float(inside.sum()),
+        "of": float(inside.size),
+        "largest error": float(error.max()),
+    }
+    large = plane.where(plane.batch_size >= 10, drop=True)
+    once = large.crossing * TIME / (large.batch_size * np.log(large.batch_size))
+    crossing = Subject(setting, "eta T*/(b ln b) at which half is back, b >= 10", "least .. most")
+    return [
+        at_most(mean, 0.12, float(error.mean())),
+        found(mean._replace(quantity="the law's conditions"), told),
+        found(crossing, f"{float(once.min()):.3g} .. {float(once.max()):.3g}"),
+    ]
 
-    Nothing tied is left to drift along.
-    """
-    one = joint_arms()["population, gradient descent, rate 0.02"]
-    positives, encoder = one.training.positives, one.training.encoder
-    law = theory.population_norms(one.problem.model, positives, encoder.embed_dim, bias=False)
-    online = arms.sel(arm="SGD, online, b = 32, rate 0.005").feature_norms.isel(time=-1)
-    setting = "joint, SGD, online, b = 32, rate 0.005"
-    rows = [
-        close(
-            Subject(setting, f"|W v_{j + 1}|", "median over seeds"),
-            float(law[j]), float(online.isel(feature=j).median()), 0.02,
-        )
-        for j in range(2)
-    ]  # fmt: skip
-    return [*rows, *found_arms(arms, "joint, beta 0.5: |W v_j|", ends)]
+
+# --- over time -------------------------------------------------------------------------------
+
+
+def points() -> dict[str, tuple[Experiment, float]]:
+    """Settings inside the law's conditions, and flow times at which it is read."""
+    wide, two = SETTING.replace(batch=Iid(32)), SETTING.replace(embed_dim=2)
+    weaker = replace(MODEL, subclass_strength=2**0.5, irrelevant_strength=(2**0.5,) * 2)
+    unequal = replace(MODEL, subclass_strength=1.2, irrelevant_strength=(1.5, 2.0, 2.5))
+    return {
+        "b = 32, rate 0.0003": (wide.replace(learning_rate=0.0003), 4.0),
+        "b = 128, rate 0.03": (SETTING.replace(batch=Iid(128), learning_rate=0.03), 20.0),
+        "p = 2, b = 8, rate 0.002": (
+            two.replace(
+                model=replace(MODEL, irrelevant_strength=(STRONG,)), batch=Iid(8),
+                learning_rate=0.002,
+            ), 20.0,
+        ),
+        "p = 3, phi_k^2 = 2, rate 0.005": (
+            SETTING.replace(model=weaker, embed_dim=3, learning_rate=0.005), 20.0,
+        ),
+        "phi_k = 1.2, 1.5, 2, 2.5": (SETTING.replace(model=unequal), 30.0),
+    }  # fmt: skip
+
+
+def _courses() -> xr.Dataset:
+    """Two batch sizes over time, beside the law."""
+    times = np.linspace(0, COURSE, 21)[1:]
+    arms = {size: SETTING.replace(batch=Iid(size)) for size in (8, 32)}
+    sizes = xr.DataArray([*arms], dims="batch_size", name="batch_size")
+    norms = xr.concat([trained(arm, times, SEEDS) for arm in arms.values()], sizes)
+    known = np.array([[law(arm, time) for time in times] for arm in arms.values()])
+    predicted = ("batch_size", "time", "level"), known
+    return xr.Dataset({"feature_norms": norms, "predicted": predicted}, {"level": LEVELS})
 
 
 CLAIM = Claim(
     name="stochastic-gradients",
-    says="the noise of SGD undoes part of feature suppression by width; nothing undoes what the "
-    "joint loss learned",
+    says="the noise of SGD brings back what width suppressed, by a law of step size, batch size "
+    "and time",
     shows=(),
     source="this project; Xue et al. (2023) prove their claims for gradient descent",
     cost="a minute on 2 cores",

@@ -12,12 +12,14 @@ from cldyn.plots.hovering import hovering
 from cldyn.plots.joint_loss import joint_loss
 from cldyn.plots.minimizers import minimizers
 from cldyn.plots.noise_directions import noise_directions
+from cldyn.plots.noise_limits import noise_limits
 from cldyn.plots.own import own
 from cldyn.plots.own_features import own_features
 from cldyn.plots.parts import save
 from cldyn.plots.phase_diagram import phase_diagram
 from cldyn.plots.projection_head import projection_head
 from cldyn.plots.step_size import step_size
+from cldyn.plots.stochastic_gradients import stochastic_gradients
 from cldyn.plots.suppression_augmentation import suppression_augmentation
 from cldyn.plots.suppression_width import suppression_width
 from cldyn.plots.variance_order import variance_order
@@ -34,12 +36,14 @@ __all__ = [
     "joint_loss",
     "minimizers",
     "noise_directions",
+    "noise_limits",
     "own",
     "own_features",
     "phase_diagram",
     "projection_head",
     "save",
     "step_size",
+    "stochastic_gradients",
     "suppression_augmentation",
     "suppression_width",
     "variance_order",

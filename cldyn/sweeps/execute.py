@@ -70,6 +70,17 @@ def train_one(
     }  # fmt: skip
 
 
+@partial(jax.jit, static_argnames="plan")
+def begin_tile(prepared: Prepared, limits: Any, training: Any, limit: Array, plan: Plan) -> Any:
+    """States before the first step [b, l, ...]. Args: as `train_tile`."""
+
+    def one(prepared: Prepared, limits: Any, training: Any, limit: Array) -> Any:
+        chosen = jax.tree.map(lambda leaf: leaf[limit], limits)
+        return trajectory.begin(trajectory.with_step(Setting(prepared, training, chosen)), plan)
+
+    return jax.vmap(jax.vmap(one, (None, None, 0, 0)))(prepared, limits, training, limit)
+
+
 @partial(jax.jit, static_argnames=("plan", "keep"), donate_argnames="state")
 def train_tile(
     prepared: Prepared,
@@ -125,10 +136,11 @@ def training_work(plan: Plan, record_at: np.ndarray, keep: bool = False, like: A
     steps = jnp.asarray(record_at)
 
     def work(prepared: Prepared, limits: Any, tile: Tile) -> dict[str, Any]:
+        given = prepared, limits, tile.training, tile.limit
         state = None if like is None else states.unpacked(tile.state, like)
-        done = train_tile(
-            prepared, limits, tile.training, tile.limit, steps, plan, state=state, keep=keep
-        )
+        if keep and like is None:  # as those that go on, whose numbers are to be the same
+            state = begin_tile(*given, plan)
+        done = train_tile(*given, steps, plan, state=state, keep=keep)
         if keep:
             done[STATE] = states.packed(jax.device_get(done[STATE]))
         return done

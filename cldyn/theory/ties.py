@@ -123,9 +123,9 @@ def two_features_density(share: Number, weak: Number, strong: Number, batch_size
     """
     allow("numbers > 0", share=share, weak=weak, strong=strong)
     allow("numbers > 1", batch_size=batch_size)
-    t, both = jnp.asarray(share), jnp.asarray(weak) * strong
-    nu = strong - (strong - jnp.asarray(weak)) * t
-    power = -(batch_size + 2) * nu**2 / (4 * both) - (weak + strong) * nu / (2 * both)
+    t, low, high = (jnp.asarray(one) for one in (share, weak, strong))
+    nu, both = high - (high - low) * t, low * high
+    power = -(batch_size + 2) * nu**2 / (4 * both) - (low + high) * nu / (2 * both)
     return nu / jnp.sqrt(t * (1 - t)) * jnp.exp(power)
 
 

@@ -28,7 +28,8 @@ class Run(NamedTuple):
 
     records: measure name -> [t, ...].
     finite_steps: steps before divergence.
-    weights: the last W in input coordinates [p, D]; of a nonlinear encoder its parameters.
+    weights: the last W in input coordinates [p, D]; of a nonlinear encoder its parameters. Of
+        fresh gaussian noise W on the features, inside a frame that moves with W, and the bias.
     learning_rate: the step size in use; NaN for an optimizer that has none.
     state: where it stands; `run(..., state=state)` continues from it bit for bit.
     """
@@ -70,13 +71,27 @@ def observe(setting: Setting, system: System, plan: Plan, params: Any) -> dict[s
     return {measure.name: jnp.asarray(measure.function(seen)) for measure in plan.measures}
 
 
+def begin(setting: Setting, plan: Plan) -> dynamics.State:
+    """The state of a trajectory before its first step."""
+    return _start(system_of(setting, plan), setting.training, plan)
+
+
+def _start(system: System, training: Any, plan: Plan) -> dynamics.State:
+    steps = system.steps(training.optimizer.transform(_decay(training, plan)))
+    return dynamics.start(system.start, steps)
+
+
+def _decay(training: Any, plan: Plan) -> Any:
+    return training.weight_decay if plan.decays else 0.0
+
+
 def train(
     setting: Setting, plan: Plan, record_at: Array, state: dynamics.State | None = None
 ) -> tuple[dynamics.Trajectory, Any]:
     """One trajectory, from its start or from a state; also returns its last weights."""
     system, training = system_of(setting, plan), setting.training
     optimizer = training.optimizer
-    decay = training.weight_decay if plan.decays else 0.0
+    decay = _decay(training, plan)
     coupled = plan.decays and not getattr(optimizer, "decouples", False)
 
     def gradient(params: Any, key: Array, step: Array) -> Any:
@@ -87,7 +102,7 @@ def train(
     steps = system.steps(optimizer.transform(decay))
     trajectory = dynamics.simulate(
         key_of(setting.prepared),
-        dynamics.start(system.start, steps) if state is None else state,
+        _start(system, training, plan) if state is None else state,
         slope,
         steps,
         record_at=record_at,
