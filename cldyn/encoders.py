@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cldyn import linalg
-from cldyn.fields import choice, flag, number, size, static, whole
+from cldyn.fields import choice, flag, internal, number, size, whole
 from cldyn.nouns import noun
 
 _EMBED_DIM = "p, dimension of the embedding"
@@ -114,8 +114,8 @@ class Linear(_Linear):
     embed_dim: int = whole(3, _EMBED_DIM, 1)
     init_scale: float = number(1e-4, _INIT_SCALE, 0)
     bias: bool = flag(True, _BIAS)
-    rows: int = static(0)
-    window: Any = static(())
+    rows: int = internal(0)
+    window: Any = internal(())
     init_scale_unit: str = choice(
         "absolute", "of init_scale: as it is, or over sqrt(d)", "absolute", "root_d"
     )
@@ -149,8 +149,8 @@ class DeepLinear(_Linear):
     init_scale: float = number(1e-2, "singular values of every layer at the start", 0)
     bias: bool = flag(True, _BIAS)
     depth: int = size(2, "L, number of layers", 2)
-    rows: int = static(0)
-    window: Any = static(())
+    rows: int = internal(0)
+    window: Any = internal(())
 
     def init(self, key: Array, d: int) -> Layers:
         """W_1 ... W_L at the start."""

@@ -22,7 +22,8 @@ def is_noun(value: Any) -> bool:
 class Takes:
     """What a field takes.
 
-    kind: number, numbers (a tuple of them), whole, size, choice, flag, noun, array or other.
+    kind: number, numbers (a tuple of them), whole, size, choice, flag, noun, array, internal or
+        other.
     low, high: bounds. above, below: whether these are excluded. choices: of a choice, or names of
     the nouns there are. optional: whether None is allowed.
     """
@@ -77,7 +78,7 @@ class Takes:
             return isinstance(value, (tuple, list)) and all(
                 self._has(one, precision) for one in value
             )
-        return self.kind in ("array", "other") or self._has(value, precision)
+        return self.kind in ("array", "other", "internal") or self._has(value, precision)
 
     def _has(self, value: Any, precision: str) -> bool:
         if not is_real(value):
@@ -137,6 +138,11 @@ def array(says: str, codes: bool = False, optional: bool = False) -> Any:
     """An array that is a leaf but no axis. codes: whether of whole numbers."""
     takes = Takes("array", low=0 if codes else -math.inf, optional=optional)
     return _declared(None if optional else MISSING, says, takes)
+
+
+def internal(default: Any) -> Any:
+    """What the package itself fixes on the way to a program; no part of what an experiment is."""
+    return _declared(default, "", Takes("internal"), True)
 
 
 def static(default: Any, says: str = "") -> Any:

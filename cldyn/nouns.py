@@ -81,6 +81,11 @@ def takes_of(one: Field) -> Takes:
     return one.metadata.get("takes", other)
 
 
+def is_internal(one: Field) -> bool:
+    """Whether the field is set by the package alone."""
+    return takes_of(one).kind == "internal"
+
+
 def is_static(one: Field) -> bool:
     """Whether a field fixes structure."""
     return bool(one.metadata.get("static"))
@@ -206,8 +211,8 @@ def described(owner: Any) -> Any:
     A class or function of one's own is told with its module, so that it is not taken for one here.
     """
     if is_nested(owner):
-        fields_of = {one.name: described(value) for one, value in parts(owner)}
-        return {"is": _name(type(owner))} | fields_of
+        told = [(one.name, value) for one, value in parts(owner) if not is_internal(one)]
+        return {"is": _name(type(owner))} | {name: described(value) for name, value in told}
     if callable(owner):
         return _name(owner) if hasattr(owner, "__qualname__") else repr(owner)
     if isinstance(owner, (tuple, list)):
@@ -236,7 +241,7 @@ def rebuilt(told: Any, kinds: Mapping[str, Any]) -> Any:
     name = told["is"]
     require(name in kinds, "experiment", name, f"one of {', '.join(kinds)}, to be made again")
     values: dict[str, Any] = {}
-    for one in fields(kinds[name]):
+    for one in (one for one in fields(kinds[name]) if not is_internal(one)):
         allowed = f"one of a version that knows {one.name}, to be made again"
         require(one.name in told, "experiment", name, allowed)
         value, takes = told[one.name], takes_of(one)
@@ -246,8 +251,6 @@ def rebuilt(told: Any, kinds: Mapping[str, Any]) -> Any:
             value = tuple(float(number) for number in value)
         elif takes.kind == "number" and isinstance(value, str):
             value = float(value)  # infinity
-        elif value == []:  # of what a trajectory alone fills in
-            value = ()
         own = takes.kind in ("array", "other", "noun") and isinstance(value, (str, list))
         require(not own, one.name, value, "no array or function, which cannot be made again")
         values[one.name] = value

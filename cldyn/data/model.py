@@ -11,7 +11,7 @@ from jax import Array
 from cldyn.checks import require
 from cldyn.data.basis import NOISES
 from cldyn.data.noise import Gaussian, Noise
-from cldyn.fields import choice, flag, number, numbers, part, size, static
+from cldyn.fields import choice, flag, internal, number, numbers, part, size
 from cldyn.nouns import noun
 
 _STRENGTH = "phi_j >= 0, half the distance between the two values of the feature"
@@ -59,7 +59,7 @@ class FeatureModel:
     own_count: int = size(0, "directions of own irrelevant features; 0: there are none", 0)
     noise: Any = part(Gaussian(), "kind of noise", NOISES)
     rotated: bool = flag(False, "turn named features to uniformly random orthonormal directions")
-    still: bool = static(False)  # whether views surely have the features of their originals
+    still: bool = internal(False)  # whether views surely have the features of their originals
 
     @property
     def features(self) -> int:

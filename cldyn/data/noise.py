@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cldyn.data.codes import each_view
-from cldyn.fields import number, static
+from cldyn.fields import internal, number
 from cldyn.nouns import noun
 
 LENGTH = "root of the expected squared length of the noise"
@@ -118,8 +118,8 @@ class Gaussian(Noise):
 
     noise_length: float = number(1.0, LENGTH, 0)
     noise_keep: float = number(0.0, KEEP, 0, 1)
-    silent: bool = static(False)  # whether its length is surely 0
-    directions: int = static(0)  # of all noise, where only some is looked at; nothing is kept there
+    silent: bool = internal(False)  # whether its length is surely 0
+    directions: int = internal(0)  # of all noise, where only some is seen and none is kept
 
     def draw(self, key: Array, n: int, other: int, dtype: Any) -> Array:
         """Noise [n, other]."""
