@@ -71,7 +71,8 @@ class Window(NamedTuple):
 
         Its part there [rows, D'] is known by its Gram matrix alone, a Wishart one.
         """
-        root = linalg.bartlett(jax.random.fold_in(key, 1), len(entries), self.other)
+        # No key of a sample is this one: these count from 0.
+        root = linalg.bartlett(jax.random.fold_in(key, 2**16 + 1), len(entries), self.other)
         part = jnp.pad(root, ((0, 0), (0, self.seen - len(entries))))
         return entries.at[:, self.features : self.features + self.seen].set(part)
 
@@ -206,9 +207,5 @@ def is_linear(encoder: Any) -> bool:
 
 def with_rows(encoder: Any, rows: int) -> Any:
     """The encoder with room for embed_dim up to `rows`; one of a fixed width as it is."""
-    return replace(encoder, rows=rows) if has_field(encoder, "rows") else encoder
-
-
-def has_field(encoder: Any, name: str) -> bool:
-    """Whether it is a linear encoder with such a field."""
-    return is_linear(encoder) and any(one.name == name for one in fields(encoder))
+    able = any(one.name == "rows" for one in fields(encoder)) if is_linear(encoder) else False
+    return replace(encoder, rows=rows) if able else encoder

@@ -22,8 +22,7 @@ def is_noun(value: Any) -> bool:
 class Takes:
     """What a field takes.
 
-    kind: number, numbers (a tuple of them), whole, size, choice, flag, noun, array, internal or
-        other.
+    kind: number, numbers (a tuple of them), whole, size, choice, flag, noun, array or other.
     low, high: bounds. above, below: whether these are excluded. choices: of a choice, or names of
     the nouns there are. optional: whether None is allowed.
     """
@@ -78,7 +77,7 @@ class Takes:
             return isinstance(value, (tuple, list)) and all(
                 self._has(one, precision) for one in value
             )
-        return self.kind in ("array", "other", "internal") or self._has(value, precision)
+        return self.kind in ("array", "other") or self._has(value, precision)
 
     def _has(self, value: Any, precision: str) -> bool:
         if not is_real(value):
@@ -142,7 +141,8 @@ def array(says: str, codes: bool = False, optional: bool = False) -> Any:
 
 def internal(default: Any) -> Any:
     """What the package itself fixes on the way to a program; no part of what an experiment is."""
-    return _declared(default, "", Takes("internal"), True)
+    meta = {"says": "", "takes": Takes("other"), "static": True, "internal": True}
+    return field(default=default, metadata=meta, repr=False, kw_only=True)
 
 
 def static(default: Any, says: str = "") -> Any:

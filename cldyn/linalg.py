@@ -32,10 +32,10 @@ def solve(matrix: Array, right: Array) -> Array:
 
 
 def lower(rows: Array) -> Array:
-    """L [n, n], lower triangular, with L L^T = A A^T for rows A [n, k]; never squared.
+    """L [n, n], lower triangular, with L L^T = A A^T for rows A [n, k], which is never formed.
 
     Source: modified Gram-Schmidt, whose triangle is as good as Householder's (Bjorck 1967). Rows
-    that depend on earlier ones get zeros.
+    that depend on earlier ones get zeros, up to rounding.
     """
     count = rows.shape[0]
 

@@ -83,7 +83,7 @@ def takes_of(one: Field) -> Takes:
 
 def is_internal(one: Field) -> bool:
     """Whether the field is set by the package alone."""
-    return takes_of(one).kind == "internal"
+    return bool(one.metadata.get("internal"))
 
 
 def is_static(one: Field) -> bool:
@@ -107,6 +107,8 @@ def named(owner: Any, under: Path = ()) -> dict[str, list[Path]]:
     """Where every name of a field stands in a tree of nouns."""
     places: dict[str, list[Path]] = {}
     for one, value in parts(owner):
+        if is_internal(one):
+            continue
         places.setdefault(one.name, []).append((*under, one.name))
         for name, paths in named(value, (*under, one.name)).items():
             places.setdefault(name, []).extend(paths)
@@ -163,6 +165,8 @@ def check(owner: Any, precision: str) -> None:
     """Refuse with one line, if a number of the noun or of one inside it makes no sense."""
     for one, value in parts(owner):
         takes = takes_of(one)
+        mine = is_internal(one) and value != one.default
+        require(not mine, one.name, value, f"{one.default!r}: the package alone sets it")
         require(
             takes.contains(value, precision) or ("takes" not in one.metadata and is_noun(value)),
             one.name,

@@ -183,6 +183,50 @@ def test_the_noise_of_the_gradient_is_that_of_the_inputs(monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("source", "axis"),
+    [
+        (Population(MODEL), {"class_keep": [1.0, 0.5]}),
+        (Population(replace(MODEL, noise=Gaussian(0.0))), {"noise_length": [0.0, 2.0]}),
+        (FreshViews(MODEL, n=8), {"noise_keep": [0.0, 0.9]}),
+    ],
+    ids=["keep", "length", "kept noise"],
+)
+def test_what_varies_is_not_taken_for_what_it_is_in_the_first(source, axis):
+    experiment = of(source=source, batch=Iid(4), positives=Unsupervised()).replace(d=100)
+    many = cldyn.sweep(experiment, [axis], [0, 40], measure=["feature_norms"], progress=False)
+    ((name, values),) = axis.items()
+    assert not np.allclose(*many.feature_norms[:, -1], rtol=1e-3)
+    ends = [
+        cldyn.sweep(
+            experiment.replace(**{name: value}), [{"seed": range(400)}], [0, 40],
+            measure=["feature_norms"], progress=False,
+        ).feature_norms[:, -1]
+        for value in values
+    ]  # fmt: skip
+    axes = [axis, {"seed": range(400)}]
+    both = cldyn.sweep(experiment, axes, [0, 40], measure=["feature_norms"], progress=False)
+    for end, found in zip(ends, both.feature_norms[:, :, -1], strict=True):
+        error = np.sqrt((end.var("seed") + found.var("seed")) / 400) + 1e-9
+        assert (np.abs(end.mean("seed") - found.mean("seed")) < 4.5 * error).all()
+
+
+def test_an_embedding_size_does_not_decide_what_another_draws():
+    experiment = of().replace(d=300)
+    both = cldyn.sweep(experiment, [{"embed_dim": [2, 4]}], [0, 20], progress=False)
+    two = cldyn.sweep(experiment, [{"embed_dim": [2, 3]}], [0, 20], progress=False)
+    np.testing.assert_allclose(both.loss[0], two.loss[0], rtol=1e-9)
+
+
+def test_what_the_package_sets_by_itself_is_nobody_elses():
+    for noun, name in ((Gaussian(silent=True), "silent"), (Gaussian(directions=9), "directions")):
+        with pytest.raises(cldyn.Refused, match=name):
+            cldyn.run(of(replace(MODEL, noise=noun)), [0])
+    with pytest.raises(cldyn.Refused, match="still"):
+        of().replace(still=True)
+    assert "window" not in repr(Linear()) and "still" not in repr(MODEL)
+
+
+@pytest.mark.parametrize(
     "change",
     [
         {"optimizer": Adam(0.01)},

@@ -10,6 +10,7 @@ import xarray as xr
 from jax import Array
 
 from cldyn import theory
+from cldyn.batches import Full
 from cldyn.checks import require
 from cldyn.data import FeatureModel
 from cldyn.encoders import Linear
@@ -62,7 +63,7 @@ def phase_diagram(experiment: Experiment, axes: Sequence[Group]) -> xr.Dataset:
     require(isinstance(model, FeatureModel), "problem", experiment.problem, "of a feature model")
     linear = isinstance(encoder, Linear) and by_moments(experiment.training)
     require(linear, "encoder, loss", encoder, "a linear encoder and the spectral loss")
-    points = Trajectories(experiment.replace(precision="float64"), grid)
+    points = Trajectories(experiment.replace(precision="float64", batch=Full()), grid)
     if not encoder.bias:
         for name in ("class_mean", "subclass_mean", "irrelevant_mean"):
             given = getattr(points.problem.model, name)

@@ -33,7 +33,7 @@ from cldyn.sweeps.request import Request, request_from
 from cldyn.sweeps.states import STATE, bytes_of
 from cldyn.trajectory import Plan
 
-FORMAT = 1
+FORMAT = 2
 RECORDED, PACKED = "recorded", "states/packed"
 
 

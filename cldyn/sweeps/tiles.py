@@ -72,7 +72,8 @@ def parameters_of(experiment: Experiment, plan: Plan, rows: int) -> int:
     wide = d + getattr(encoder, "bias", 0)
     if is_linear(encoder):
         stored = experiment.problem.has_rows and plan.in_frame
-        return item * rows * (min(n * m, wide) if stored else wide)
+        beyond = rows if getattr(encoder, "window", ()) else 0
+        return item * rows * (min(n * m, wide) if stored else wide + beyond)
     started = jax.eval_shape(lambda: encoder.init(jax.random.key(0), d))
     return item * sum(leaf.size for leaf in jax.tree.leaves(started))
 
@@ -137,7 +138,9 @@ class Trajectories:
             name: np.broadcast_to(one[None], counts) for name, one in of_training.items()
         }
         self.rows = self._widest(experiment)
-        experiment = self.experiment = trajectory.within(experiment, self.rows, self.varied)
+        experiment = self.experiment = trajectory.within(
+            experiment, self.rows, {*self.varied, *of_problem}
+        )
         self.problem = _spread(experiment, "problem", of_problem, paths, counts[:1])
         experiment = nouns.put(
             experiment, ("training", "encoder"), with_rows(experiment.training.encoder, self.rows)
@@ -167,7 +170,8 @@ class Trajectories:
         on_cpu = jax.default_backend() == "cpu"
         apart = plan.in_frame and not plan.draws and on_cpu
         if on_cpu:  # a core's cache is no reason to leave other cores without a tile
-            fits = min(fits, max(_FEW, 1 << (counts[0] * counts[1] // _CORES).bit_length()))
+            each = max(1, counts[0] * counts[1] // _CORES)
+            fits = min(fits, max(_FEW, 1 << each.bit_length() - 1))
         shape = tile_shape(counts, fits, inputs, apart)
         return shape._replace(limits=min(self.widest, counts[1]))
 

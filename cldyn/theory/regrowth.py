@@ -9,7 +9,7 @@ from jax import Array, lax
 from jax.scipy.special import gammainc
 
 from cldyn.checks import require
-from cldyn.theory.arguments import Number, allow
+from cldyn.theory.arguments import Number, allow, allow_shapes
 from cldyn.theory.replacement import KINDS, parts_of
 
 SIGNS = -2.0  # excess kurtosis
@@ -47,7 +47,8 @@ def regrowth(
         strong: [p], variances m_k > m_1 of the features that fill all p outputs.
         batch_size: b >= 2, in units (examples whose views share all features).
         learning_rate: eta > 0; with momentum eta/(1 - mu).
-        time: T >= 0, flow time, learning rate x steps, from the start of training.
+        time: T >= 0, flow time, learning rate x steps, from the start of training; before t_0 the
+            law is that of t_0.
         init_scale: standard deviation of the entries of W_0.
         batches: "iid" (also new examples), "subset" or "epochs" of n stored units.
         n: how many these are, a balanced full factorial of the codes; infinity: new ones.
@@ -56,15 +57,15 @@ def regrowth(
         bounded: whether the law is NaN outside of its conditions; else it is what it is.
 
     Returns:
-        [levels], in [0, 1]; 0 for p = 1 signs, which nothing gives back. NaN where a condition
-        fails. Signs, equal m: the median within 12 % (200 seeds and more). Unequal m: while it is
-        below 0.5.
+        [levels], in [0, 1]; what the start left for p = 1 signs, to which nothing is given back.
+        NaN where a condition fails. Signs, equal m: the median within 12 % (200 seeds and more).
+        Unequal m: while it is below 0.5.
 
     Raises:
         ValueError: numbers that make no sense, unless traced.
 
-    Conditions. c p (p - 1)/b <= 0.08, c = 4 eta m: steps small enough for the noise; the mean of
-    |z|^2 is larger by about 0.9 times that, which growth multiplies: at 0.13 medians near a half
+    Conditions. m_1 < m_k, b <= n, signs where n is finite, 4 eta m_k < 1. c p (p - 1)/b <= 0.08,
+    c = 4 eta m: steps small enough for the noise; the mean of |z|^2 is larger by about 0.9 times that, which growth multiplies: at 0.13 medians near a half
     are off by a quarter. "epochs" with p > 2: growth by less than 1.35, since
     its rate is known at leading order in 1/n alone. No bias, means or kept noise, and no other
     feature left out. Near 1 the spread is not known: SGD hovers a few per cent below.
@@ -74,9 +75,10 @@ def regrowth(
     pair of units, P = D_1 D_2 + D_2 D_1, h = s_2 D_1 f_2 + s_1 D_2 f_1, s = n.u: P never diffuses,
     E h h^T = (K_2 + 2 kap |n|^2) I + 3 kap^2 diag(n_k^2), E P h = kap (p + 3 + 2 kap) n, which
     give A and G of E n_k^2 (`_rates`); |z|^2 = |n|^2 (1 + m_1/m |n|^2 + ...) adds
-    (2p + 4) A m_1/m. Halfway K_2 is larger by J: for signs
-    d(ln tan)/dtau has K_2 + 2 sin^2 cos^2 (1 + sum e_k^4), of mean 3/(p + 2) over directions e.
-    Finite steps: a pair of outputs relaxes by 1 - c_ik a step, c_ik = 2 eta (m_i + m_k), which
+    (2p + 4) A m_1/m. Halfway K_2 is larger: for signs d(ln tan)/dtau has
+    K_2 + 2 sin^2 cos^2 (1 + sum e_k^4), of mean 3/(p + 2) over directions e, whence
+    J = -16 kap m_1 (m - m_1) (1 + 3/(p + 2)) sin^2 cos^2/(b (1 - c)).
+    Finite steps: a pair of outputs relaxes by 1 - 2 c_ik a step, c_ik = 2 eta (m_i + m_k), which
     multiplies the first part of G by 1/(1 - c) and A by 1 + (b - 1) c/(b (1 - c)).
     Without replacement: f = (n - b)/(n - 1) for the first part and `replacement` for the
     other; reshuffling takes 4 m w from p - 1 in m_k - m_1 of the first.
@@ -159,7 +161,8 @@ def _checked(
     allow("numbers > 0", weak=weak, strong=strong, learning_rate=learning_rate)
     allow("numbers > 0", init_scale=init_scale)
     allow("numbers > 1", batch_size=batch_size)
-    given = weak, jnp.atleast_1d(jnp.asarray(strong, float)), batch_size, learning_rate, init_scale
+    allow_shapes(strong=(strong, "p"))
+    given = weak, jnp.asarray(strong, float), batch_size, learning_rate, init_scale
     return _course(*given, batches, n, kurtosis, levels)
 
 
@@ -208,9 +211,11 @@ def _course(
     mean = jnp.sum(strong * course, axis=2) / jnp.sum(course, axis=2)
     learned = jnp.sqrt(_angle(ratio[:, 0] * course.sum(axis=2), weak / mean)[0])
     equal = strong.max() <= strong.min() * (1 + 1e-5)
+    sane = (weak < strong.min()) & (4 * learning_rate * strong.max() < 1) & (b <= n)
+    sane &= (batches == "iid") | jnp.isinf(n) | (kurtosis == SIGNS)
     return _Course(
         jnp.log(1 / (init_scale * jnp.sqrt(p * strong.mean()))) / (4 * strong.mean()),
-        tau, learned, fastest, c * p * (p - 1) / b <= _COARSE,
+        tau, learned, fastest, sane & (c * p * (p - 1) / b <= _COARSE),
         jnp.asarray(batches != "epochs" or p <= 2), equal,
     )  # fmt: skip
 

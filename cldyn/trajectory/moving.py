@@ -11,8 +11,9 @@ from jax import Array
 
 from cldyn import linalg, losses
 from cldyn.data import Gaussian, correlate
-from cldyn.encoders import Layers, Window, append_one, has_field, project
+from cldyn.encoders import DeepLinear, Layers, Linear, Window, append_one, project
 from cldyn.experiment import Experiment
+from cldyn.optimizers import Optimizer
 from cldyn.sources import FreshViews, Population
 from cldyn.trajectory.inputs import on_inputs
 from cldyn.trajectory.limit import Setting
@@ -26,7 +27,8 @@ _WORTH = 64  # directions of noise beyond the frame, from which on it is
 def within(experiment: Experiment, rows: int, varied: Any = ()) -> Experiment:
     """The experiment inside a window on its noise, where that is exact and worth it.
 
-    All it knows is the law of W: it is not the W of an experiment on all directions of the inputs.
+    All it knows is the law of W, up to turns of the noise: it is not the W of an experiment on all
+    directions of the inputs, and a limit that has noise of its own is known up to turns too.
 
     Args:
         experiment: checked.
@@ -36,7 +38,7 @@ def within(experiment: Experiment, rows: int, varied: Any = ()) -> Experiment:
     Source: derived here, see `in_moving_frame`.
     """
     problem, training = experiment.problem, experiment.training
-    if not (isinstance(problem, (Population, FreshViews)) and training.batch.draws):
+    if type(problem) not in (Population, FreshViews) or not training.batch.draws:
         return experiment
     model, encoder = problem.model, training.encoder
     still = _surely(model, varied, 1, *_KEEPS) and _surely(model, varied, 0, *_CHANGES)
@@ -53,9 +55,13 @@ def within(experiment: Experiment, rows: int, varied: Any = ()) -> Experiment:
 
 def _window(problem: Any, training: Any, rows: int, varied: Any) -> Window | None:
     """The window, where there is one."""
-    model, optimizer = problem.model, training.optimizer
-    commutes = getattr(optimizer, "commutes", False) and has_field(training.encoder, "window")
-    if type(model.noise) is not Gaussian or not commutes:
+    model, encoder, optimizer = problem.model, training.encoder, training.optimizer
+    if type(model.noise) is not Gaussian or type(encoder) not in (Linear, DeepLinear):
+        return None
+    if "embed_dim" in varied:
+        return None  # an embedding size would decide what all others draw
+    plain = getattr(type(optimizer), "slope", Optimizer.slope) is Optimizer.slope
+    if not (plain and getattr(optimizer, "commutes", False)):
         return None
     if isinstance(problem, FreshViews) and not _surely(model.noise, varied, 0, "noise_keep"):
         return None  # the noise that originals keep has directions of its own

@@ -266,7 +266,7 @@ def _noise(setting: Setting, steps: Array, plan: Plan) -> Array:
     """|g_b|^2 at the minimizer in every step [t]."""
     prepared, training, limit = setting
     names = "embed_dim", "init_scale", "bias", "rows", "window"
-    one = Linear(*(getattr(training.encoder, name) for name in names))
+    one = Linear(**{name: getattr(training.encoder, name) for name in names})
     setting = Setting(prepared, replace(training, encoder=one), limit)
     system = system_of(setting, plan)
     w = limit.w if plan.in_frame else limit.w @ prepared.frame.basis.T
