@@ -65,10 +65,11 @@ def regrowth(
         ValueError: numbers that make no sense, unless traced.
 
     Conditions. m_1 < m_k, b <= n, signs where n is finite, 4 eta m_k < 1. c p (p - 1)/b <= 0.08,
-    c = 4 eta m: steps small enough for the noise; the mean of |z|^2 is larger by about 0.9 times that, which growth multiplies: at 0.13 medians near a half
-    are off by a quarter. "epochs" with p > 2: growth by less than 1.35, since
-    its rate is known at leading order in 1/n alone. No bias, means or kept noise, and no other
-    feature left out. Near 1 the spread is not known: SGD hovers a few per cent below.
+    c = 4 eta m: steps small enough for the noise; the mean of |z|^2 is larger by about 0.9 times
+    that, which growth multiplies: at 0.13 medians near a half are off by a quarter. "epochs" with
+    p > 2: growth by less than 1.35, since its rate is known at leading order in 1/n alone. No bias,
+    means or kept noise, and no other feature left out. Near 1 the spread is not known: SGD hovers a
+    few per cent below.
 
     Source: derived here, for contrastive losses published nowhere that we know. `slow_drift` and
     `slow_diffusion` at the null vector n = (1, n_2, ...) of V; with x = P V M + h n^T M for a
