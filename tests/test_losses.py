@@ -20,6 +20,7 @@ from cldyn.losses import (
     Pairs,
     all_pairs,
     mix,
+    slope,
     spectral,
     spectral_gradient,
     spectral_in_frame,
@@ -185,3 +186,20 @@ def test_info_nce_of_equal_classes_is_supcon_over_the_rows(seed):
         total -= np.mean(np.log(score[mates] / (score.sum() - score[i])))
     pairs = all_pairs(jnp.array(one_hot(label[::2])), 2, Supervised())
     assert float(InfoNce()(jnp.array(f), pairs)) == pytest.approx(total / 12, rel=1e-10)
+
+
+@pytest.mark.parametrize("loss", [Spectral(), InfoNce()], ids=["its own", "differentiated"])
+@given(SEEDS, st.integers(1, 3), KINDS, st.booleans())
+def test_a_slope_in_columns_is_the_gradient_of_the_loss(loss, seed, m, positives, sampled):
+    rng, b, p = np.random.default_rng(seed), 5, 3
+    rows = jnp.array(rng.normal(size=(b * m, p)))
+    member = jnp.array(rng.uniform(0.3, 2, (2, b)))
+    within = rng.uniform(size=(m, m))
+    within = jnp.array((1 - np.eye(m)) / max(m * (m - 1), 1) if sampled else within + within.T)
+    pairs = Pairs(member, within, rng.uniform(), rng.uniform(), positives)
+
+    def columns(x):  # all first views, then all second ones
+        return x.reshape(b, m, p).transpose(2, 1, 0).reshape(p, m * b)
+
+    expected = columns(jax.grad(loss)(rows, pairs))
+    np.testing.assert_allclose(slope(loss, columns(rows), pairs), expected, rtol=1e-10, atol=1e-12)
