@@ -69,7 +69,7 @@ class Pairs(NamedTuple):
         negative = different or same x E_ab,   E_ab: 1/m^2 for a != b, `within` for a = b
 
     member: classes [classes, b], sqrt(n/n_c) for a unit of a class that has a share n_c/n, else 0.
-    within: weights of the views of one unit [m, m].
+    within: weights of the views of one unit [m, m], symmetric.
     different, same: weights of two units, and of a unit with itself.
     positives: kind of positive pairs.
 

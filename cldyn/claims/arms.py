@@ -46,16 +46,18 @@ def train_arms(
         Dataset of the measures over arm, seed and time; `finite` tells trajectories that did not
         diverge.
     """
-    parts = []
-    for one in arms.values():
-        steps = np.round(times / duration(one.training.optimizer)).astype(int)
-        part = sweep(one, [axis], steps, measure=measure)
-        finite = part.finite_steps == steps[-1]
-        part = part[[*measure]].assign(finite=finite)
-        parts.append(part.drop_vars("step").rename(step="time"))
+    parts = [at_times(one, axis, times, measure) for one in arms.values()]
     names = xr.DataArray(np.array([*arms], object), dims="arm", name="arm")
+    return xr.concat(parts, names, combine_attrs="drop_conflicts")
+
+
+def at_times(one: Experiment, axis: Group, times: np.ndarray, measure: Sequence[str]) -> xr.Dataset:
+    """Measures of an experiment at flow times, and which trajectories stayed finite."""
+    steps = np.round(times / duration(one.training.optimizer)).astype(int)
+    part = sweep(one, [axis], steps, measure=measure)
+    finite = part.finite_steps == steps[-1]
     told = {"long_name": "flow time", "units": "learning rate x steps"}
-    named = xr.concat(parts, names, combine_attrs="drop_conflicts")
+    named = part[[*measure]].assign(finite=finite).drop_vars("step").rename(step="time")
     return named.assign_coords(time=("time", times, told))
 
 

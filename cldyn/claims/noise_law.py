@@ -9,6 +9,7 @@ import xarray as xr
 
 from cldyn import theory
 from cldyn.batches import Iid
+from cldyn.claims.arms import at_times
 from cldyn.claims.table import Row, Subject, close, spread
 from cldyn.data import FeatureModel, Gaussian
 from cldyn.encoders import Linear
@@ -16,7 +17,8 @@ from cldyn.experiment import Experiment, Training
 from cldyn.losses import Unsupervised
 from cldyn.optimizers import Gd, duration
 from cldyn.sources import Population, Stored
-from cldyn.sweeps import sweep
+
+LEVELS = [0.5, 0.1, 0.9]  # of the law's quantiles
 
 # Four strong features fill four outputs, and the class is left out. Nobody looks at noise.
 STRONG = 2.0
@@ -45,11 +47,8 @@ def law(experiment: Experiment, time: float) -> np.ndarray:
 
 def trained(experiment: Experiment, times: Any, seeds: int) -> xr.DataArray:
     """Feature norms at flow times [seed, time, feature]."""
-    steps = np.round(np.atleast_1d(times) / duration(experiment.training.optimizer)).astype(int)
-    many = sweep(experiment, [{"seed": range(seeds)}], steps, measure=("feature_norms",))
-    told = {"long_name": "flow time", "units": "learning rate x steps"}
-    norms = many.feature_norms.drop_vars("step").rename(step="time")
-    return norms.assign_coords(time=("time", np.atleast_1d(times), told))
+    lanes, measure = {"seed": range(seeds)}, ("feature_norms",)
+    return at_times(experiment, lanes, np.atleast_1d(times), measure).feature_norms
 
 
 def point_rows(
@@ -59,11 +58,11 @@ def point_rows(
 
     Also returns quantiles of both [point, level].
     """
-    rows, ends, laws, levels = [], [], [], [0.5, 0.1, 0.9]
+    rows, ends, laws = [], [], []
     for name, (experiment, time) in points.items():
         end = trained(experiment, time, seeds).sel(feature="class")
         known = law(experiment, time)
-        ends.append(np.quantile(end, levels))
+        ends.append(np.quantile(end, LEVELS))
         laws.append(known)
         bands = f"10-90 %: {spread(end).split(' ', 1)[1]}, law ({known[1]:.3g} .. {known[2]:.3g})"
         setting = f"width, SGD, {name}, flow time {time:g}"
@@ -71,4 +70,4 @@ def point_rows(
         rows.append(close(subject, float(known[0]), float(end.median()), 0.12))
     both = {"trained": (("point", "level"), np.array(ends)),
             "predicted": (("point", "level"), np.array(laws))}  # fmt: skip
-    return rows, xr.Dataset(both, {"point": [*points], "level": levels})
+    return rows, xr.Dataset(both, {"point": [*points], "level": LEVELS})

@@ -10,7 +10,7 @@ import xarray as xr
 
 from cldyn import plots, theory
 from cldyn.batches import Iid
-from cldyn.claims.noise_law import MODEL, SETTING, STRONG, law, point_rows, trained
+from cldyn.claims.noise_law import LEVELS, MODEL, SETTING, STRONG, law, point_rows, trained
 from cldyn.claims.table import Claim, Row, Study, Subject, at_most, found
 from cldyn.experiment import Experiment
 
@@ -19,8 +19,6 @@ SEEDS, MANY = 100, 200
 SIZES = (4, 6, 9, 14, 21, 32, 48, 72)  # of the plane
 RATES = np.geomspace(0.0012, 0.015, 12)
 TIME, COURSE = 5.0, 40.0  # flow times
-
-LEVELS = [0.5, 0.1, 0.9]
 
 
 def study() -> Study:

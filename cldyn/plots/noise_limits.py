@@ -7,8 +7,6 @@ from matplotlib.figure import Figure
 
 from cldyn.plots import parts
 
-NORM = r"$\phi_1 |W v_1|$"
-
 
 @parts.styled
 def noise_limits(points: xr.Dataset, ladder: xr.Dataset) -> Figure:
@@ -34,7 +32,7 @@ def _points(axis: Any, points: xr.Dataset) -> None:
         axis.errorbar(places, middle, yerr=[middle - low, high - middle], fmt=mark, capsize=3,
                       color=parts.colour("class"), label=name, **fill)  # fmt: skip
     axis.set_xticks(range(points.sizes["point"]), points.point.values.tolist())
-    axis.set(xlim=(-0.5, points.sizes["point"] - 0.5), ylim=(0, None), ylabel=NORM)
+    axis.set(xlim=(-0.5, points.sizes["point"] - 0.5), ylim=(0, None), ylabel=parts.CLASS)
     axis.set_title("the class that comes back: median and 10-90 %")
     axis.legend(ncols=2, **parts.under())
 

@@ -31,6 +31,8 @@ HUES = {
 }
 SHADES = (0.0, 0.45, -0.45, 0.65, -0.7)  # towards white, or black
 
+CLASS = r"$\phi_1 |W v_1|$"  # how much of the class is learned, 1 at most
+
 LINE: dict[str, Any] = {"ls": "-", "lw": 1.7}
 POINT: dict[str, Any] = {"ls": "none", "ms": 5.5}
 CURVE: dict[str, Any] = {"ls": "--", "lw": 1.3}

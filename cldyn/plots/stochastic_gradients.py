@@ -8,8 +8,6 @@ from matplotlib.figure import Figure
 
 from cldyn.plots import parts
 
-NORM = r"$\phi_1 |W v_1|$"
-
 
 @parts.styled
 def stochastic_gradients(plane: xr.Dataset, courses: xr.Dataset) -> Figure:
@@ -28,7 +26,7 @@ def stochastic_gradients(plane: xr.Dataset, courses: xr.Dataset) -> Figure:
     time = plane.attrs["flow_time"]
     _map(axes[0], plane, median, f"trained, medians of {plane.sizes['seed']} seeds")
     mesh = _map(axes[1], plane, plane.predicted.sel(level=0.5), "predicted by the law")
-    told = f"class: {NORM} at flow time {time:g}"
+    told = f"class: {parts.CLASS} at flow time {time:g}"
     figure.colorbar(mesh, ax=axes[:2].tolist(), label=told, pad=0.02)
     strokes = {"half is back, by the law": {**parts.CURVE, **parts.ON_MAP}}
     parts.legend(axes[0], strokes=strokes, **parts.under())
@@ -74,7 +72,7 @@ def _courses(axis: Any, courses: xr.Dataset) -> None:
             axis.plot(courses.time, known.sel(level=level), ls="--", lw=width, color="black")
         axis.text(float(courses.time[-1]), float(norms.sel(batch_size=size).median("seed")[-1]),
                   f" b = {size}", va="center", color=hue)  # fmt: skip
-    axis.set(ylim=(-0.02, 1.05), xlabel=courses.time.attrs["long_name"], ylabel=NORM)
+    axis.set(ylim=(-0.02, 1.05), xlabel=courses.time.attrs["long_name"], ylabel=parts.CLASS)
     axis.set_title("time courses of the class")
     strokes = {
         f"trained, median and 10-90 % of {courses.sizes['seed']} seeds": {

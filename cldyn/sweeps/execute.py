@@ -76,7 +76,8 @@ def begin_tile(prepared: Prepared, limits: Any, training: Any, limit: Array, pla
 
     def one(prepared: Prepared, limits: Any, training: Any, limit: Array) -> Any:
         chosen = jax.tree.map(lambda leaf: leaf[limit], limits)
-        return trajectory.begin(trajectory.with_step(Setting(prepared, training, chosen)), plan)
+        setting = trajectory.with_step(Setting(prepared, training, chosen))
+        return trajectory.first_state(setting, plan)
 
     return jax.vmap(jax.vmap(one, (None, None, 0, 0)))(prepared, limits, training, limit)
 

@@ -91,9 +91,7 @@ def regrowth(
     at = jnp.clip(_POINTS * jnp.cbrt(tau / law.tau[-1]), 0, _POINTS)
     low = jnp.minimum(jnp.floor(at), _POINTS - 1).astype(int)
     found = (low + 1 - at) * law.learned[low] + (at - low) * law.learned[low + 1]
-    holds = law.small & (law.known | (tau * law.growth <= _GREW))
-    holds &= law.equal | (found[0] < 0.5)
-    return jnp.where(holds | (not bounded), found[1:], jnp.nan)
+    return jnp.where(law.holds(tau, found[0]) | (not bounded), found[1:], jnp.nan)
 
 
 def halfway_time(
@@ -130,9 +128,8 @@ def halfway_time(
     low, high = median[place - 1], median[place]
     share = jnp.clip((size - low) / jnp.where(high > low, high - low, 1), 0, 1)
     tau = law.tau[-1] * ((place - 1 + share) / _POINTS) ** 3
-    holds = law.small & (law.known | (tau * law.growth <= _GREW)) & (law.equal | (size < 0.5))
     time = jnp.where(median[-1] >= size, law.begin + tau / learning_rate, jnp.inf)
-    return jnp.where(holds, time, jnp.nan)
+    return jnp.where(law.holds(tau, size), time, jnp.nan)
 
 
 class _Course(NamedTuple):
@@ -151,6 +148,11 @@ class _Course(NamedTuple):
     small: Array
     known: Array
     equal: Array
+
+    def holds(self, tau: Array, median: Number) -> Array:
+        """Whether the conditions of `regrowth` do, at a time and a median."""
+        grown = self.known | (tau * self.growth <= _GREW)
+        return self.small & grown & (self.equal | (jnp.asarray(median) < 0.5))
 
 
 def _checked(
@@ -173,23 +175,21 @@ def _course(
     batches: str, n: Array, kurtosis: Array, levels: tuple[float, ...],
 ) -> _Course:  # fmt: skip
     """The law over all of its time, in the names of `regrowth`."""
-    p, b, weak = strong.size, jnp.asarray(batch_size), jnp.asarray(weak)
-    c = 4 * jnp.asarray(learning_rate) * strong.mean()
+    p, b, weak, m = strong.size, jnp.asarray(batch_size), jnp.asarray(weak), strong.mean()
+    c = 4 * jnp.asarray(learning_rate) * m
     parts = parts_of(p, b, batches, jnp.asarray(n), c)
     source, first, other = _rates(weak, strong, kurtosis, b, learning_rate)
     first = parts.first * (first - parts.shuffled * 16 * weak * 4 * strong / b)
     source, growth = parts.other * source, jnp.diag(first) + parts.other * other
     faster = -kurtosis * 16 * weak * (strong - weak) * (1 + 3 / (p + 2)) / (b * (1 - c))
-    start = (
-        init_scale**2 * p * weak * (init_scale**2 * p * strong.mean()) ** (-weak / strong.mean())
-    )
+    start = init_scale**2 * p * weak * (init_scale**2 * p * m) ** (-weak / m)
     ratio = _chi2_quantiles(levels, p)[:, None] / p
 
     def rate(z: Array) -> Array:
         """d/dtau of what Z [levels, p] is, where its quantile is followed."""
         mean = jnp.sum(strong * z, axis=1) / jnp.sum(z, axis=1)
-        both = jnp.prod(jnp.stack(_angle(ratio[:, 0] * z.sum(axis=1), weak / mean)), axis=0)
-        return source + z @ growth.T + parts.first * faster * both[:, None] * z
+        sine, cosine = _angle(ratio[:, 0] * z.sum(axis=1), weak / mean)
+        return source + z @ growth.T + parts.first * faster * (sine * cosine)[:, None] * z
 
     ahead, weight = jnp.array([0, 0.5, 0.5, 1]), jnp.array([1, 2, 2, 1]) / 6  # Runge and Kutta's
 
@@ -215,7 +215,7 @@ def _course(
     sane = (weak < strong.min()) & (4 * learning_rate * strong.max() < 1) & (b <= n)
     sane &= (batches == "iid") | jnp.isinf(n) | (kurtosis == SIGNS)
     return _Course(
-        jnp.log(1 / (init_scale * jnp.sqrt(p * strong.mean()))) / (4 * strong.mean()),
+        jnp.log(1 / (init_scale * jnp.sqrt(p * m))) / (4 * m),
         tau, learned, fastest, sane & (c * p * (p - 1) / b <= _COARSE),
         jnp.asarray(batches != "epochs" or p <= 2), equal,
     )  # fmt: skip

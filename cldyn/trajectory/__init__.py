@@ -16,7 +16,7 @@ from cldyn.trajectory.predict import (
     without_batches,
 )
 from cldyn.trajectory.prepared import Prepared, draw, needs_test, prepare
-from cldyn.trajectory.train import Run, begin, run, setting_of, step_size, train
+from cldyn.trajectory.train import Run, first_state, run, setting_of, step_size, train
 
 __all__ = [
     "Limit",
@@ -26,9 +26,9 @@ __all__ = [
     "Prepared",
     "Run",
     "Setting",
-    "begin",
     "bounds_peak",
     "draw",
+    "first_state",
     "forecast",
     "forecast_plan",
     "gradient_noise",

@@ -122,9 +122,7 @@ def in_moving_frame(setting: Setting) -> System:
     def gradient(layers: Layers, key: Array, step: Array) -> Layers:
         batch = units.draw(training, key, step)
         x = append_one(batch.rows(), bias)
-
-        hidden = layers.first[:, :-rows] @ x.T
-        embeddings, pull = jax.vjp(_above, layers.head, hidden)
+        embeddings, pull = jax.vjp(_above, layers.head, seen(layers).first @ x.T)
         above, slope = pull(losses.slope(training.loss, embeddings, batch.pairs))
         fresh = jax.random.fold_in(key, 2**16)  # no key of a sample: these count from 0
         wishart = linalg.bartlett(fresh, rows, window.other - window.seen).astype(dtype)

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax import Array
 
 from cldyn import dynamics, nouns
@@ -71,18 +72,15 @@ def observe(setting: Setting, system: System, plan: Plan, params: Any) -> dict[s
     return {measure.name: jnp.asarray(measure.function(seen)) for measure in plan.measures}
 
 
-def begin(setting: Setting, plan: Plan) -> dynamics.State:
+def first_state(setting: Setting, plan: Plan) -> dynamics.State:
     """The state of a trajectory before its first step."""
-    return _start(system_of(setting, plan), setting.training, plan)
+    system = system_of(setting, plan)
+    return dynamics.start(system.start, _steps(system, setting.training, plan))
 
 
-def _start(system: System, training: Any, plan: Plan) -> dynamics.State:
-    steps = system.steps(training.optimizer.transform(_decay(training, plan)))
-    return dynamics.start(system.start, steps)
-
-
-def _decay(training: Any, plan: Plan) -> Any:
-    return training.weight_decay if plan.decays else 0.0
+def _steps(system: System, training: Any, plan: Plan) -> optax.GradientTransformation:
+    decay = training.weight_decay if plan.decays else 0.0
+    return system.steps(training.optimizer.transform(decay))
 
 
 def train(
@@ -90,8 +88,7 @@ def train(
 ) -> tuple[dynamics.Trajectory, Any]:
     """One trajectory, from its start or from a state; also returns its last weights."""
     system, training = system_of(setting, plan), setting.training
-    optimizer = training.optimizer
-    decay = _decay(training, plan)
+    optimizer, decay = training.optimizer, training.weight_decay
     coupled = plan.decays and not getattr(optimizer, "decouples", False)
 
     def gradient(params: Any, key: Array, step: Array) -> Any:
@@ -99,10 +96,10 @@ def train(
         return jax.tree.map(lambda g, p: g + 2 * decay * p, grads, params) if coupled else grads
 
     slope = optimizer.slope(gradient) if hasattr(optimizer, "slope") else gradient
-    steps = system.steps(optimizer.transform(decay))
+    steps = _steps(system, training, plan)
     trajectory = dynamics.simulate(
         key_of(setting.prepared),
-        _start(system, training, plan) if state is None else state,
+        dynamics.start(system.start, steps) if state is None else state,
         slope,
         steps,
         record_at=record_at,
