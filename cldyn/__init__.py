@@ -23,7 +23,16 @@ from cldyn.dynamics import simulate, start
 from cldyn.encoders import DeepLinear, Linear, Mlp
 from cldyn.experiment import Experiment, Training
 from cldyn.fields import static
-from cldyn.losses import InfoNce, Joint, Spectral, Supervised, Unsupervised
+from cldyn.losses import (
+    Both,
+    CappedSpectral,
+    InfoNce,
+    Joint,
+    Spectral,
+    SupCon,
+    Supervised,
+    Unsupervised,
+)
 from cldyn.measures import MEASURES, Measure
 from cldyn.nouns import noun
 from cldyn.optimizers import (
@@ -50,6 +59,8 @@ __all__ = [
     "Adam",
     "AdamW",
     "Basis",
+    "Both",
+    "CappedSpectral",
     "Constant",
     "DeepLinear",
     "DistinctBasis",
@@ -81,6 +92,7 @@ __all__ = [
     "Spectral",
     "Stored",
     "Subset",
+    "SupCon",
     "Supervised",
     "Training",
     "Unsupervised",

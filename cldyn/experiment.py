@@ -13,7 +13,7 @@ from cldyn.checks import require
 from cldyn.data import NOISES, DistinctBasis, FeatureModel
 from cldyn.encoders import ENCODERS, DeepLinear, Linear, is_linear
 from cldyn.fields import choice, number, part, whole
-from cldyn.losses import LOSSES, POSITIVES, Spectral, Supervised
+from cldyn.losses import LOSSES, PARTS, POSITIVES, Spectral, Supervised, check_views
 from cldyn.nouns import noun
 from cldyn.optimizers import OPTIMIZERS, SCHEDULES, Gd
 from cldyn.sources import SOURCES, Population, Stored, unit_shape
@@ -24,6 +24,8 @@ NAMES: dict[str, dict[str, Any]] = {
     "noise": NOISES,
     "encoder": ENCODERS,
     "loss": LOSSES,
+    "by_class": PARTS,
+    "by_view": PARTS,
     "positives": POSITIVES,
     "optimizer": OPTIMIZERS,
     "schedule": SCHEDULES,
@@ -140,6 +142,7 @@ def _check_together(problem: Any, training: Training) -> None:
     paired = positives.by_view or (problem.fresh and batch.draws and not new)
     allowed = "at least 2 where views of one example are positive pairs"
     require(problem.shape[1] >= 2 or not paired, "m", problem.shape[1], allowed)
+    check_views(training.loss, unit_shape(problem, positives)[1])
     noise = getattr(getattr(problem, "model", None), "noise", None)
     if noise is not None and not problem.has_rows and by_moments(training):
         known = hasattr(noise, "moments") and hasattr(noise, "about")

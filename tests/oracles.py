@@ -5,6 +5,7 @@ taken (`cldyn.sample`), never a formula.
 """
 
 from dataclasses import replace
+from functools import reduce
 from itertools import product
 
 import jax
@@ -101,21 +102,26 @@ def pair_loss(f, positive, negative):
     return total
 
 
-def info_nce(f, positive, temperature):
-    """InfoNCE of embeddings [N, p], row by row; a row without positives is skipped."""
-    total, weights, n = 0.0, 0.0, len(f)
-    length = [np.sqrt(np.sum(row**2)) or 1.0 for row in np.asarray(f, float)]
-    for i in range(n):
-        others = [j for j in range(n) if j != i]
-        cosine = {j: np.dot(f[i], f[j]) / (length[i] * length[j] * temperature) for j in others}
-        if not any(positive[i, j] for j in others):
-            continue
-        top = max(cosine.values())
-        below = top + np.log(sum(np.exp(cosine[j] - top) for j in others))
-        for j in others:
-            total -= positive[i, j] * (cosine[j] - below)
-            weights += positive[i, j]
-    return total / weights if weights else 0.0
+def info_nce(f, label, m, share, temperature, dot=False, across=False, xp=np):
+    """InfoNCE of embeddings [N, p] of units with these labels and m views each, pair by pair.
+
+    share: of supervised pairs. across: whether rows of one view are not compared. xp: numpy, or
+    that of JAX, which can be differentiated.
+    """
+    parts = []
+    for kind in (np.repeat(label, m), np.repeat(range(len(label)), m)):
+        rows = []
+        for i in range(len(f)):
+            others = [k for k in range(len(f)) if (k % m != i % m if across else k != i)]
+            score = {k: xp.dot(f[i], f[k]) / temperature for k in others}
+            if not dot:
+                length = {k: xp.linalg.norm(f[i]) * xp.linalg.norm(f[k]) for k in others}
+                score = {k: s / xp.where(length[k] > 0, length[k], 1) for k, s in score.items()}
+            below = reduce(xp.logaddexp, score.values())
+            mates = [below - score[k] for k in others if kind[k] == kind[i]]
+            rows += [sum(mates) / len(mates)] if mates else []
+        parts.append(sum(rows) / max(len(rows), 1))
+    return share * parts[0] + (1 - share) * parts[1]
 
 
 # --- moments ---------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ import cldyn
 from cldyn import (
     Adam,
     AdamW,
+    Both,
+    CappedSpectral,
     DeepLinear,
     DistinctBasis,
     Epochs,
@@ -37,6 +39,7 @@ from cldyn import (
     Spectral,
     Stored,
     Subset,
+    SupCon,
     Supervised,
     Training,
     Unsupervised,
@@ -129,7 +132,17 @@ BAD = {
     DeepLinear(): EMBEDS | {"bias": FLAG, "depth": (1, 0, -1, 2.0, True, None)},
     Mlp(): EMBEDS | {"hidden": SIZE},
     Joint(): {"beta": (*SHARE, True)},
-    InfoNce(): {"temperature": POSITIVE},
+    InfoNce(): {
+        "temperature": POSITIVE,
+        "similarity": ("cos", None, 1),
+        "negatives": ("other", None, True),
+    },
+    SupCon(): {"temperature": POSITIVE},
+    CappedSpectral(): {"cap": POSITIVE},
+    Both(): {
+        "by_class": ("sup_con", None, SupCon, Supervised()),
+        "by_view": ("info_nce", None, InfoNce, Supervised()),
+    },
     Gd(): SCHEDULED | UNIT,
     Momentum(): {"momentum": DECAY} | SCHEDULED | UNIT,
     Nesterov(): {"momentum": DECAY, "learning_rate": (0.0,)},
@@ -148,7 +161,7 @@ BAD = {
 EACH = [
     (kind, name, bad) for kind, names in BAD.items() for name, all in names.items() for bad in all
 ]
-PLACE = {type_: part for part, kinds in NAMES.items() for type_ in kinds.values()}
+PLACE = {type_: part for part, kinds in reversed(NAMES.items()) for type_ in kinds.values()}
 PLACE |= {FeatureModel: "model", Training: "training"}
 
 
@@ -266,6 +279,8 @@ class Halfway:
         ("batch_size", {"batch": Epochs(9), "positives": Unsupervised()}),
         ("batch", {"batch": Iid(), "optimizer": Flow()}),
         ("learning_rate_unit", {"encoder": DeepLinear(), "learning_rate_unit": "critical"}),
+        ("negatives", {"loss": InfoNce(negatives="cross_view")}),
+        ("negatives", {"loss": Both(InfoNce(negatives="cross_view"), Spectral())}),
         ("learning_rate_unit", {"loss": InfoNce(), "learning_rate_unit": "critical"}),
         ("weight_decay", {"encoder": DeepLinear(), "weight_decay": 0.1}),
         ("irrelevant", {"irrelevant": "sparse"}),

@@ -21,7 +21,7 @@ BELOW = {
     "phases": set(),
     "dynamics": set(),
     "data": {"checks", "fields", "nouns"},
-    "losses": {"fields", "nouns"},
+    "losses": {"checks", "fields", "nouns"},
     "batches": {"fields", "nouns"},
     "encoders": {"fields", "nouns", "linalg"},
     "optimizers": {"checks", "fields", "nouns", "dynamics"},

@@ -52,6 +52,10 @@ def test_every_value_of_every_field_has_a_word_that_says_it(title, name, field, 
 @pytest.mark.parametrize(("title", "name", "field"), FIELDS)
 def test_the_default_said_is_the_default(title, name, field):
     home = [title] if "=" in title else []
+    role, *_ = title.partition("=")
+    if role in ("by_class", "by_view"):  # of a loss of two, of whose numbers each has one place
+        home = ["loss=both", "by_class=spectral", "by_view=spectral"]
+        home = [word for word in home if not word.startswith(role)] + [title]
     assert asked([*home, f"{name}={word_of(field.default)}"]) == asked(home)
 
 
