@@ -5,7 +5,6 @@ taken (`cldyn.sample`), never a formula.
 """
 
 from dataclasses import replace
-from functools import reduce
 from itertools import product
 
 import jax
@@ -97,27 +96,25 @@ def pair_loss(f, positive, negative):
     """The spectral loss of embeddings [N, p], pair by pair."""
     total = 0.0
     for i, j in product(range(len(f)), repeat=2):
-        dot = float(np.dot(f[i], f[j]))
+        dot = np.dot(f[i], f[j])
         total += -2 * positive[i, j] * dot + negative[i, j] * dot**2
     return total
 
 
-def info_nce(f, label, m, share, temperature, dot=False, across=False, xp=np):
+def info_nce(f, label, m, share, temperature, dot=False, across=False):
     """InfoNCE of embeddings [N, p] of units with these labels and m views each, pair by pair.
 
-    share: of supervised pairs. across: whether rows of one view are not compared. xp: numpy, or
-    that of JAX, which can be differentiated.
+    share: of supervised pairs. across: whether rows of one view are not compared. An analytic
+    function of f, so that an imaginary step differentiates it.
     """
-    parts = []
+    length, parts = [1.0 if dot else np.sqrt(np.dot(row, row)) or 1.0 for row in f], []
     for kind in (np.repeat(label, m), np.repeat(range(len(label)), m)):
         rows = []
         for i in range(len(f)):
             others = [k for k in range(len(f)) if (k % m != i % m if across else k != i)]
-            score = {k: xp.dot(f[i], f[k]) / temperature for k in others}
-            if not dot:
-                length = {k: xp.linalg.norm(f[i]) * xp.linalg.norm(f[k]) for k in others}
-                score = {k: s / xp.where(length[k] > 0, length[k], 1) for k, s in score.items()}
-            below = reduce(xp.logaddexp, score.values())
+            score = {k: np.dot(f[i], f[k]) / (length[i] * length[k] * temperature) for k in others}
+            top = max(one.real for one in score.values())
+            below = top + np.log(sum(np.exp(one - top) for one in score.values()))
             mates = [below - score[k] for k in others if kind[k] == kind[i]]
             rows += [sum(mates) / len(mates)] if mates else []
         parts.append(sum(rows) / max(len(rows), 1))
