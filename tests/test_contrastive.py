@@ -132,11 +132,11 @@ def test_no_loss_knows_the_order_of_units_and_views_or_a_rotation(loss, seed, sh
 @pytest.mark.parametrize("positives", [Supervised(), Unsupervised()])
 def test_of_one_kind_of_pairs_it_is_the_joint_loss_at_that_end(positives):
     f, label = drawn(0, 2)
-    for loss in (InfoNce(0.4), SupCon(), Both(SupCon(), Spectral())):
-        pairs = pairs_of(label, 2, positives)
-        ends = steepness(loss, jnp.array(f), pairs._replace(positives=Joint(positives.share)))
-        for found, end in zip(steepness(loss, jnp.array(f), pairs), ends, strict=True):
-            np.testing.assert_allclose(found, end, rtol=1e-12, atol=1e-14)
+    ends = steepness(InfoNce(0.4), jnp.array(f), pairs_of(label, 2, Joint(positives.share)))
+    for found, end in zip(
+        steepness(InfoNce(0.4), jnp.array(f), pairs_of(label, 2, positives)), ends, strict=True
+    ):
+        np.testing.assert_allclose(found, end, rtol=1e-12, atol=1e-14)
 
 
 def test_columns_are_rows_by_view():
@@ -150,24 +150,21 @@ def test_columns_are_rows_by_view():
 # --- the field's names for it ----------------------------------------------------------------
 
 
-@pytest.mark.parametrize("temperature", [0.07, 0.5])
-def test_of_one_positive_a_row_it_is_ntxent_of_optax_and_of_more_it_is_not(temperature):
+def test_of_one_positive_a_row_it_is_ntxent_of_optax_and_of_more_it_is_not():
     """optax leaves other positives out of the denominator; SupCon's L_out has them in it."""
-    f, label = drawn(0, 2)[0], np.array([0, 1, 2, 2, 1, 0])
-    loss, rows = InfoNce(temperature), jnp.array(f)
-    found = loss(rows, pairs_of(label, 2, Unsupervised()))
-    expected = optax.losses.ntxent(rows, jnp.repeat(jnp.arange(6), 2), temperature)
-    assert float(found) == pytest.approx(float(expected), rel=1e-12)
-    alone = loss(rows[::2], pairs_of(label, 1, Supervised()))
-    expected = optax.losses.ntxent(rows[::2], jnp.array(label), temperature)
-    assert float(alone) == pytest.approx(float(expected), rel=1e-12)
-    more = loss(rows, pairs_of(label, 2, Supervised()))
-    assert float(more) > 1.02 * float(optax.losses.ntxent(rows, jnp.repeat(label, 2), temperature))
+    f, label = jnp.array(drawn(0, 2)[0]), np.array([0, 1, 2, 2, 1, 0])
+    ntxent = jax.jit(lambda f, label: optax.losses.ntxent(f, label, 0.4))
+    found, more = (
+        float(steepness(InfoNce(0.4), f, pairs_of(label, 2, Joint(share)))[0])
+        for share in (0.0, 1.0)
+    )
+    assert found == pytest.approx(float(ntxent(f, jnp.repeat(jnp.arange(6), 2))), rel=1e-12)
+    assert more > 1.02 * float(ntxent(f, jnp.repeat(label, 2)))
 
 
-@given(SEEDS, st.integers(1, 2))
-def test_supcon_is_a_cross_entropy_to_even_shares_for_classes_of_any_sizes(seed, m):
-    f, label = drawn(seed, m)
+@given(SEEDS)
+def test_supcon_is_a_cross_entropy_to_even_shares_for_classes_of_any_sizes(seed):
+    (f, label), m = drawn(seed, 2), 2
     unit, code = f / np.linalg.norm(f, axis=1, keepdims=True), np.repeat(label, m)
     others = 1 - np.eye(6 * m)
     logits = np.where(others, unit @ unit.T / 0.1, -np.inf)
@@ -175,7 +172,7 @@ def test_supcon_is_a_cross_entropy_to_even_shares_for_classes_of_any_sizes(seed,
     count = mates.sum(axis=1, keepdims=True)
     each = optax.losses.safe_softmax_cross_entropy(logits, mates / np.maximum(count, 1))
     expected = each[count[:, 0] > 0].mean() if count.any() else 0.0
-    for share in (0.0, 1.0):  # which it does not ask
+    for share in (0.0, 1.0):  # it does not ask
         found, *_ = steepness(SupCon(), jnp.array(f), pairs_of(label, m, Joint(share)))
         assert float(found) == pytest.approx(float(expected), rel=1e-12)
 
@@ -230,9 +227,8 @@ def test_of_nothing_all_rows_are_alike(loss, count):
 
 def test_without_any_positive_it_is_zero():
     f = jnp.array(drawn(0, 1)[0])
-    for loss in (InfoNce(0.4), SupCon()):
-        found = steepness(loss, f, all_pairs(jnp.eye(6), 1, Joint(0.5)))
-        assert not any(np.any(one) for one in found)
+    found = steepness(InfoNce(0.4), f, pairs_by(jnp.eye(6), Joint(0.5), 1))
+    assert not any(np.any(one) for one in found)
 
 
 @given(SEEDS, SHARES, st.sampled_from(["cosine", "dot"]))
@@ -256,13 +252,13 @@ def test_single_precision_is_enough_at_a_low_temperature(seed, share, similarity
 def test_both_of_one_kind_is_that_kind(seed, share):
     f, label = drawn(seed, 2)
     pairs = pairs_of(label, 2, Joint(share))
-    for one in (Spectral(), InfoNce(0.4)):
-        for found, expected in zip(
-            steepness(Both(one, one), jnp.array(f), pairs),
-            steepness(one, jnp.array(f), pairs),
-            strict=True,
-        ):
-            np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
+    one = InfoNce(0.4)
+    for found, expected in zip(
+        steepness(Both(one, one), jnp.array(f), pairs),
+        steepness(one, jnp.array(f), pairs),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-11, atol=1e-12)
 
 
 def test_numbers_of_both_are_axes_where_one_has_the_name_and_nouns_where_two_have():
@@ -303,7 +299,7 @@ ASKED = cldyn.Experiment(
 )
 
 
-@pytest.mark.parametrize("loss", [Spectral(), *LOSSES], ids=lambda loss: type(loss).__name__)
+@pytest.mark.parametrize("loss", [Spectral(), LOSSES[0], LOSSES[-1]], ids=["one", "two", "both"])
 def test_a_perceptron_trains_on_the_loss(loss):
     asked = ASKED.replace(loss=loss, learning_rate=0.05)
     x, label = stored_views(asked)
@@ -327,7 +323,7 @@ def test_numbers_of_a_loss_are_axes_whose_sweep_is_a_loop_and_compiles_once():
         ]
         found = cldyn.sweep(asked, axes, [0, 10], measure=["loss"], progress=False).loss
     assert execute.train_tile._cache_size() == 1
-    for at in [(0, 1, 0, 1, 1), (1, 0, 1, 0, 1), (0, 1, 1, 1, 0)]:
+    for at in [(0, 1, 0, 1, 1), (1, 0, 1, 0, 1)]:
         picked = dict(zip([*found.dims], at, strict=False))
         values = {name: float(found[name][i]) for name, i in picked.items()}
         values["seed"] = int(values["seed"])
