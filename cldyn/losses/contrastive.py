@@ -50,22 +50,22 @@ class InfoNce:
     def __call__(self, embeddings: Array, pairs: Pairs) -> Array:
         """The loss of embeddings [N, p]."""
         z = self._compared(columns_of(embeddings, pairs))
-        share, pulled = _positives(z, pairs, self.negatives == "cross_view")
-        missed = share @ jax.nn.logsumexp(self._scores(z, pairs), axis=1)
-        return missed - jnp.sum(z * pulled) / (2 * self.temperature)
+        share, near = _positives(z, pairs, self.negatives == "cross_view")
+        whole = share @ jax.nn.logsumexp(self._scores(z, pairs), axis=1)
+        return whole - jnp.sum(z * near) / self.temperature
 
     def slope(self, columns: Array, pairs: Pairs) -> Array:
         """Its gradient, as `slope` of this room; b = 256, p = 16: half the time of differentiation.
 
-        dL/dz = ((z w) E + (z E^T) w - (Q + Q^T) z)/tau,   E = exp(scores), w = share/sum E
+        dL/dz = ((z w) E + (z E^T) w - 2 z Q)/tau,   E = exp(scores), w = share/sum E
         """
         z, back = jax.vjp(self._compared, columns)
-        share, pulled = _positives(z, pairs, self.negatives == "cross_view")
+        share, near = _positives(z, pairs, self.negatives == "cross_view")
         scores = self._scores(z, pairs)
         each = jnp.exp(scores - jnp.max(scores, axis=1, keepdims=True))
         weight = share / jnp.sum(each, axis=1)
         pushed = (z * weight) @ each + (z @ each.T) * weight
-        return back((pushed - pulled) / self.temperature)[0]
+        return back((pushed - 2 * near) / self.temperature)[0]
 
     def _compared(self, columns: Array) -> Array:
         """What similarities are products of [p, N]; zero has a direction of length zero."""
@@ -84,11 +84,11 @@ class InfoNce:
 
 
 def _positives(z: Array, pairs: Pairs, across: bool) -> tuple[Array, Array]:
-    """Shares of rows, sum_j Q_ij [N], and their pull (Q + Q^T) z [p, N].
+    """Shares of rows sum_j Q_ij [N], and z Q [p, N].
 
-        Q_ij = 1[j in P(i)]/(|P(i)| rows with a positive)
+        Q_ij = 1[j in P(i)]/(|P(i)| rows with a positive),   of both kinds, mixed
 
-    Of both kinds, mixed. Q is never written down: sums of classes and units are all it needs.
+    Q is symmetric, and never written down: sums of classes and of units are all that it needs.
 
     z: [p, N], by view. across: whether rows of one view are no positives.
     """
@@ -106,8 +106,7 @@ def _positives(z: Array, pairs: Pairs, across: bool) -> tuple[Array, Array]:
         count = sums(jnp.ones_like(views[:1]))
         has = count > 0
         each = has / (jnp.maximum(count, 1) * jnp.maximum(has.sum(), 1))
-        pulled = each * sums(views) + sums(each * views)
-        return (each * count).reshape(-1), pulled.reshape(z.shape)
+        return (each * count).reshape(-1), (each * sums(views)).reshape(z.shape)
 
     return jax.tree.map(partial(mix, pairs.positives), even(of_class), even(of_unit))
 
