@@ -10,7 +10,7 @@ from jax import Array
 
 from cldyn.checks import require
 from cldyn.fields import choice, number, part
-from cldyn.losses.columns import columns_of, slope
+from cldyn.losses.columns import columns_of
 from cldyn.losses.pairs import Pairs, Supervised, Unsupervised, mix
 from cldyn.losses.spectral import CappedSpectral, Spectral
 from cldyn.nouns import noun
@@ -53,19 +53,6 @@ class InfoNce:
         share, near = _positives(z, pairs, self.negatives == "cross_view")
         whole = share @ jax.nn.logsumexp(self._scores(z, pairs), axis=1)
         return whole - jnp.sum(z * near) / self.temperature
-
-    def slope(self, columns: Array, pairs: Pairs) -> Array:
-        """Its gradient, as `slope` of this room; b = 256, p = 16: half the time of differentiation.
-
-        dL/dz = ((z w) E + (z E^T) w - 2 z Q)/tau,   E = exp(scores), w = share/sum E
-        """
-        z, back = jax.vjp(self._compared, columns)
-        share, near = _positives(z, pairs, self.negatives == "cross_view")
-        scores = self._scores(z, pairs)
-        each = jnp.exp(scores - jnp.max(scores, axis=1, keepdims=True))
-        weight = share / jnp.sum(each, axis=1)
-        pushed = (z * weight) @ each + (z @ each.T) * weight
-        return back((pushed - 2 * near) / self.temperature)[0]
 
     def _compared(self, columns: Array) -> Array:
         """What similarities are products of [p, N]; zero has a direction of length zero."""
@@ -129,10 +116,6 @@ class SupCon(InfoNce):
         """The loss of embeddings [N, p]."""
         return super().__call__(embeddings, pairs._replace(positives=Supervised()))
 
-    def slope(self, columns: Array, pairs: Pairs) -> Array:
-        """Its gradient, as `slope` of this room."""
-        return super().slope(columns, pairs._replace(positives=Supervised()))
-
 
 PARTS: dict[str, Any] = {
     "spectral": Spectral,
@@ -172,12 +155,6 @@ class Both:
         """The loss of embeddings [N, p]."""
         by_class = self.by_class(embeddings, pairs._replace(positives=Supervised()))
         by_view = self.by_view(embeddings, pairs._replace(positives=Unsupervised()))
-        return mix(pairs.positives, by_class, by_view)
-
-    def slope(self, columns: Array, pairs: Pairs) -> Array:
-        """Its gradient, as `slope` of this room."""
-        by_class = slope(self.by_class, columns, pairs._replace(positives=Supervised()))
-        by_view = slope(self.by_view, columns, pairs._replace(positives=Unsupervised()))
         return mix(pairs.positives, by_class, by_view)
 
 
