@@ -24,8 +24,9 @@ from cldyn.encoders import DeepLinear, Linear, Mlp
 from cldyn.experiment import Experiment, Training
 from cldyn.fields import static
 from cldyn.losses import InfoNce, Joint, Spectral, Supervised, Unsupervised
-from cldyn.measures import MEASURES, Measure
+from cldyn.measures import MEASURES
 from cldyn.nouns import noun
+from cldyn.observed import Measure
 from cldyn.optimizers import (
     Adam,
     AdamW,
