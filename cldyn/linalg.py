@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 _SHORT = 8  # loops of so many turns are written out
-_SWEEPS = 10  # of Jacobi's rotations, which converge quadratically
+_SWEEPS = 12  # of Jacobi's rotations, which converge quadratically
 _BLOCK = 2**22  # numbers held at a time where rows meet rows
 
 
@@ -103,42 +103,28 @@ def bartlett(key: Array, count: int, freedom: int) -> Array:
 def eigenvalues(matrix: Array) -> Array:
     """Eigenvalues of a symmetric matrix [p, p], in no order, by Jacobi's rotations.
 
-    Source: Golub and Van Loan, the parallel ordering: all rows meet in pairs, as in a tournament.
+    Source: Golub and Van Loan, the parallel ordering. Opposite rows meet in pairs, then all but the
+    first move up by one seat, as in a tournament: p - 1 rounds are a sweep, after which all are
+    back. Twelve leave 1e-9 of the largest at p = 128, and less of fewer.
     """
     p = matrix.shape[0]
     even = p + p % 2  # an odd one waits: its partner is zero
-    if p == 1:
-        return jnp.diag(matrix)
-    rounds = jnp.array(_tournament(even), jnp.int32)
-    first = jnp.arange(even) < rounds  # of a pair
+    lower = jnp.arange(even) < even // 2
 
-    def rotate(turn: Array, a: Array) -> Array:
-        other, lower = rounds[turn % (even - 1)], first[turn % (even - 1)]
-        along = jnp.diag(a)
-        mixed, apart = a[jnp.arange(even), other], along[other] - along
-        apart = jnp.where(lower, apart, -apart)  # both of a pair know one angle
+    def rotate(_: Array, a: Array) -> Array:
+        along, mixed = jnp.diag(a), jnp.diag(a[::-1])
+        apart = jnp.where(lower, 1, -1) * (along[::-1] - along)  # both of a pair know one angle
         angle = 0.5 * jnp.arctan2(
             jnp.where(apart < 0, -2, 2) * mixed, jnp.abs(apart)
         )  # the smaller of two, which converges
-        c, s = jnp.cos(angle), jnp.where(lower, -1, 1) * jnp.sin(angle)
-        a = c[:, None] * a + s[:, None] * a[other]
-        return c * a + s * a[:, other]
+        c, s = jnp.cos(angle)[:, None], (jnp.where(lower, -1, 1) * jnp.sin(angle))[:, None]
+        for _ in ("rows", "columns"):
+            a = c * a + s * a[::-1]
+            a = jnp.concatenate([a[:1], a[2:], a[1:2]]).T
+        return a
 
     wide = jnp.pad(matrix, (0, even - p))
     return jnp.diag(lax.fori_loop(0, _SWEEPS * (even - 1), rotate, wide))[:p]
-
-
-def _tournament(p: int) -> list[list[int]]:
-    """Who meets whom in p - 1 rounds, so that of p rows, an even number, each meets all others."""
-    rounds = []
-    for turn in range(p - 1):
-        seats = [0, *((turn + k) % (p - 1) + 1 for k in range(p - 1))]
-        other = [0] * p
-        for k in range(p // 2):
-            one, two = seats[k], seats[p - 1 - k]
-            other[one], other[two] = two, one
-        rounds.append(other)
-    return rounds
 
 
 def unit(rows: Array) -> Array:

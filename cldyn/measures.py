@@ -215,12 +215,12 @@ def layered(name: Any, layers: Sequence[str]) -> Measure:
         for one in behind:
             if name == f"{layer}_{one}":
                 good = {*MEASURES[one].needs} <= _OF_EMBEDDINGS
-                require(good, "measure", name, f"{one}, which is of no layer")
+                require(good, "measure", name, f"{one} alone, which is of no layer")
                 return MEASURES[one].at(layer)
     allowed = f"a cldyn.Measure or {one_of(name, MEASURES)}"
     if behind:
         nearest = max(behind, key=len)
-        allowed = " or ".join([nearest, *(f"{layer}_{nearest}" for layer in layers)])
-        allowed += ", the layers of this encoder"
+        there = ", ".join(layers) or "which has none"
+        allowed = f"{nearest}, alone or behind a layer of this encoder, {there}"
     require(known, "measure", name, allowed)
     return MEASURES[name]
