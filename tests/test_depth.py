@@ -178,9 +178,10 @@ def test_what_rivals_leave_is_a_power_of_the_start_of_the_first_layer(depth):
         encoder, starts = Linear(4, bias=False), scales / 7**0.5
     training = Training(encoder, positives=Unsupervised(), optimizer=Gd(learning_rate=0.02))
     experiment = Experiment(Population(model), training, "float64")
-    axes, measure = [{"seed": range(16)}, {"init_scale": starts}], ("pre_feature_norms",)
-    swept = cldyn.sweep(experiment, axes, [0, 50_000], measure=measure, progress=False)
-    start, left = swept.pre_feature_norms.sel(feature="class").median("seed").values.T
+    axes = [{"seed": range(16)}, {"init_scale": starts}]
+    name = "pre_feature_norms" if depth > 1 else "feature_norms"
+    swept = cldyn.sweep(experiment, axes, [0, 50_000], measure=[name], progress=False)
+    start, left = swept[name].sel(feature="class").median("seed").values.T
     predicted = [float(theory.left_behind(norm, 1.0, 1.6)) for norm in start]
     found = np.log(left[0] / left[1])
     assert found == pytest.approx(np.log(predicted[0] / predicted[1]), rel=0.2)

@@ -1,5 +1,7 @@
 """Probes and geometry of embeddings against loops, scikit-learn and scipy; and of any layer."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -237,101 +239,106 @@ def test_uniformity_by_blocks_and_of_the_even_circle(monkeypatch):
 
 # --- layers ----------------------------------------------------------------------------------
 
-NETWORK = SMALL.replace(
-    encoder=Mlp(hidden=16), loss=InfoNce(), positives=Unsupervised(), n=16, test_size=40,
-    test_balanced=True, learning_rate=0.5,
-)  # fmt: skip
+RNG = np.random.default_rng(7)
+CLASS, SUBCLASS = np.repeat([-1, 1], 8), np.tile([-1, 1], 8)
+VIEWS = RNG.normal(size=(16, 1, 6)) + 0.5 * RNG.normal(size=(16, 2, 6))
+VIEWS[:, :, 0] += CLASS[:, None]
+TEST = VIEWS[:, 0] + RNG.normal(size=(16, 6))
+OWN = cldyn.views(VIEWS, CLASS, SUBCLASS, np.eye(6)[:2], test=(TEST, CLASS, SUBCLASS))
+NETWORK = SMALL.replace(problem=OWN, loss=InfoNce(), positives=Unsupervised(), learning_rate=0.5)
+NETWORK = NETWORK.replace(encoder=Mlp(hidden=9))
 ASKED = [
     "subclass_accuracy", "class_accuracy_knn", "test_subclass_ratio", "participation_ratio",
     "alignment", "uniformity", "subclass_gap",
 ]  # fmt: skip
 
 
-def drawn(experiment):
-    """Training and test rows with their subclasses, and classes."""
-    problem, key = experiment.problem, jax.random.key(0)
-    views = cldyn.sample(key, problem.model, problem.n, 2)
-    tests = cldyn.sample_test(key, problem.model, problem.test_size, balanced=problem.test_balanced)
-    return views, tests
-
-
-def expected_of(embed, experiment):
-    """The measures that were asked for, of an embedding."""
-    views, tests = drawn(experiment)
-    f, g = (np.array(embed(one.x.reshape(-1, one.x.shape[-1]))) for one in (views, tests))
-    label, subclass = (np.repeat(code, 2) for code in (views.label, views.subclass))
-    means = [g[np.asarray(tests.subclass) == sign].mean(axis=0) for sign in (-1, 1)]
+def expected_of(embed):
+    """The measures that are asked for, of an embedding."""
+    f, g = np.array(embed(VIEWS.reshape(32, 6))), np.array(embed(TEST))
+    means = [g[sign == SUBCLASS].mean(axis=0) for sign in (-1, 1)]
     return {
-        "subclass_accuracy": probe(f, subclass, g, tests.subclass),
-        "class_accuracy_knn": knn(f, label, g, tests.label),
-        "test_subclass_ratio": ratio_inside(g, 2 * tests.label + tests.subclass, tests.label),
+        "subclass_accuracy": probe(f, np.repeat(SUBCLASS, 2), g, SUBCLASS),
+        "class_accuracy_knn": knn(f, np.repeat(CLASS, 2), g, CLASS),
+        "test_subclass_ratio": ratio_inside(g, 2 * CLASS + SUBCLASS, CLASS),
         "participation_ratio": participation(f),
-        "alignment": misalignment(f.reshape(len(views.label), 2, -1)),
+        "alignment": misalignment(f.reshape(16, 2, -1)),
         "uniformity": potential(g),
         "subclass_gap": np.linalg.norm(means[1] - means[0]),
     }
 
 
 def test_measures_of_every_layer_of_a_perceptron_are_of_its_embeddings():
-    own = cldyn.Measure(
-        "own", "", lambda seen: jnp.sum(seen.embed("test", "hidden")) + jnp.sum(seen.embed("test")),
-        ("test",), layer="input",
-    )  # fmt: skip
-    names = [prefix + name for prefix in ("hidden_", "input_") for name in ASKED]
+    names = [*ASKED[:2], *(f"hidden_{name}" for name in ASKED), "input_subclass_gap"]
     names += ["hidden_feature_norms", "input_feature_norms", "hidden_embeddings"]
-    run = cldyn.run(NETWORK, [0, 30], measure=names)
-    params = run.weights
+    run, encoder = cldyn.run(NETWORK, [0, 30], measure=names), NETWORK.training.encoder
     layers = {
-        "hidden_": lambda x: NETWORK.training.encoder.through(params, x)["hidden"],
+        "": lambda x: encoder.apply(run.weights, x),
+        "hidden_": lambda x: encoder.through(run.weights, x)["hidden"],
         "input_": lambda x: x,
     }
     for prefix, embed in layers.items():
-        for name, value in expected_of(embed, NETWORK).items():
-            found = run.records[prefix + name][-1]
-            np.testing.assert_allclose(found, value, rtol=1e-6, atol=1e-12, err_msg=prefix + name)
-    hidden, (views, tests) = layers["hidden_"], drawn(NETWORK)
-    at = np.array(hidden(views.directions)) - np.array(hidden(jnp.zeros((1, views.x.shape[-1]))))
-    norms = np.linalg.norm(at, axis=1)
+        for name, value in expected_of(embed).items():
+            if prefix + name in names:
+                found = run.records[prefix + name][-1]
+                np.testing.assert_allclose(found, value, rtol=1e-6, err_msg=prefix + name)
+    hidden = layers["hidden_"]
+    norms = np.linalg.norm(np.array(hidden(np.eye(6)[:2])) - hidden(np.zeros((1, 6))), axis=1)
     np.testing.assert_allclose(run.records["hidden_feature_norms"][-1], norms, rtol=1e-6)
-    np.testing.assert_allclose(run.records["input_feature_norms"], 1, rtol=1e-6)
+    np.testing.assert_allclose(run.records["input_feature_norms"], 1, rtol=1e-12)
     rows = run.records["hidden_embeddings"][-1]
-    np.testing.assert_allclose(rows, hidden(tests.x[:, 0]), rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(rows, hidden(TEST), rtol=1e-6, atol=1e-9)
     assert run.records["hidden_uniformity"][0] != run.records["hidden_uniformity"][1]
-    with pytest.raises((TypeError, AttributeError)):  # what steps change is none of the inputs'
-        cldyn.run(NETWORK, [0], measure=[own])
+
+
+def test_what_a_measure_of_ones_own_sees_of_layers():
+    def of(function, **more):
+        return cldyn.Measure("own", "", function, ("test",), ("test", "unit"), **more)
+
+    def seen(measure):
+        return cldyn.run(NETWORK, [0, 5], measure=[measure]).records[measure.name]
+
+    own = of(lambda seen: seen.embed("test", "hidden"))
+    np.testing.assert_array_equal(seen(own), seen(cldyn.MEASURES["embeddings"].at("hidden")))
+    alike = of(lambda seen: seen.embed("test") + 0 * seen.embed("test", "input")[:, :1])
+    np.testing.assert_array_equal(seen(replace(alike, layer="hidden")), seen(own))
+    with pytest.raises((TypeError, AttributeError)):  # what steps change is not of the inputs
+        seen(of(lambda seen: seen.embed("test", "hidden"), layer="input"))
+    with pytest.raises(cldyn.Refused, match="layer: 'pre', allowed is one of input, hidden"):
+        seen(of(lambda seen: seen.embed("test", "pre")))
 
 
 @pytest.mark.parametrize("in_frame", [True, False])
 def test_below_a_linear_head_and_of_inputs_in_both_coordinates(in_frame):
     encoder = DeepLinear(init_scale=0.4, depth=3)
-    experiment = SMALL.replace(encoder=encoder, n=16, test_size=40, test_balanced=True)
-    if not in_frame:
-        experiment = experiment.replace(optimizer=cldyn.Adam(1e-3))
+    optimizer = cldyn.Gd(0.02) if in_frame else cldyn.Adam(1e-3)
+    experiment = SMALL.replace(problem=OWN, encoder=encoder, optimizer=optimizer)
     asked = [name for name in ASKED if name != "subclass_gap"]
     names = ["pre_uniformity", *(f"input_{name}" for name in asked)]
-    run = cldyn.run(experiment, [0, 30], measure=[*names, "pre_embeddings", "input_embeddings"])
-    rows = run.records["input_embeddings"][-1]
-    np.testing.assert_allclose(rows, drawn(experiment)[1].x[:, 0], atol=1e-10)
-    layers = encoder.init(jax.random.key(0), rows.shape[1])
-    first = with_one(rows) @ np.array(layers.first).T
-    np.testing.assert_allclose(run.records["pre_embeddings"][0], first, atol=1e-8)
-    for name, value in expected_of(lambda x: x, experiment).items():
-        if name in asked:
-            found = run.records[f"input_{name}"][-1]
-            np.testing.assert_allclose(found, value, rtol=1e-7, err_msg=name)
-    g = run.records["pre_embeddings"][-1]
-    assert run.records["pre_uniformity"][-1] == pytest.approx(potential(g), rel=1e-8)
+    names += ["pre_embeddings", "input_embeddings"]
+    records = cldyn.run(experiment, [0, 30], measure=names).records
+    for rows in records["input_embeddings"]:
+        np.testing.assert_allclose(rows, TEST, atol=1e-12)
+    first = with_one(TEST) @ np.array(encoder.init(jax.random.key(0), 6).first).T
+    np.testing.assert_allclose(records["pre_embeddings"][0], first, atol=1e-7)
+    expected = expected_of(lambda x: x)
+    for name in asked:
+        found = records[f"input_{name}"]
+        np.testing.assert_allclose(found, [expected[name]] * 2, rtol=1e-9, err_msg=name)
+    moved = potential(records["pre_embeddings"][-1])
+    assert records["pre_uniformity"][-1] == pytest.approx(moved, rel=1e-8)
 
 
 def test_a_sweep_of_layers_is_its_runs_and_names_their_axes():
     names = ["hidden_subclass_accuracy", "input_uniformity", "embeddings", "hidden_embeddings"]
-    axes = [{"data_seed": [0, 1]}, {"seed": [0, 1, 2]}]
+    axes = [{"learning_rate": [0.1, 0.5]}, {"seed": [0, 1, 2]}]
     many = cldyn.sweep(NETWORK, axes, [0, 20], measure=names, progress=False)
-    assert many.sizes["output"] == 3 and many.sizes["hidden_output"] == 16
+    assert many.sizes["output"] == 3 and many.sizes["hidden_output"] == 9
     assert many.input_uniformity.attrs["long_name"].endswith("of the layer input")
-    for data_seed, seed in ((0, 2), (1, 0)):
-        one = cldyn.run(NETWORK.replace(data_seed=data_seed, seed=seed), [0, 20], measure=names)
-        swept = many.sel(data_seed=data_seed, seed=seed)
+    assert many.input_uniformity.dims == ("learning_rate", "seed", "step")
+    for rate, seed in ((0.1, 2), (0.5, 0)):
+        one = cldyn.run(NETWORK.replace(learning_rate=rate, seed=seed), [0, 20], measure=names)
+        swept = many.sel(learning_rate=rate, seed=seed)
         for name in names:
             np.testing.assert_allclose(swept[name], one.records[name], rtol=1e-6, atol=1e-8)
 
