@@ -118,7 +118,7 @@ def eigenvalues(matrix: Array) -> Array:
             jnp.where(apart < 0, -2, 2) * mixed, jnp.abs(apart)
         )  # the smaller of two, which converges
         c, s = jnp.cos(angle)[:, None], (jnp.where(lower, -1, 1) * jnp.sin(angle))[:, None]
-        for _ in ("rows", "columns"):
+        for _rows_then_columns in range(2):
             a = c * a + s * a[::-1]
             a = jnp.concatenate([a[:1], a[2:], a[1:2]]).T
         return a
