@@ -33,8 +33,9 @@ from cldyn.losses import (
     Supervised,
     Unsupervised,
 )
-from cldyn.measures import MEASURES, Measure
+from cldyn.measures import MEASURES
 from cldyn.nouns import noun
+from cldyn.observed import Measure
 from cldyn.optimizers import (
     Adam,
     AdamW,

@@ -153,12 +153,18 @@ class DeepLinear(_Linear):
     rows: int = internal(0)
     window: Any = internal(())
 
+    layers = ("pre",)
+
     def init(self, key: Array, d: int) -> Layers:
         """W_1 ... W_L at the start."""
         scale = jnp.asarray(self.init_scale)
         rows = linalg.polar(self.draw(key, d + self.bias))
         above = (self.depth - 1, rows.shape[0], rows.shape[0])
         return Layers(scale * rows, jnp.broadcast_to(scale * rows @ rows.T, above))
+
+    def through(self, params: Layers, x: Array) -> dict[str, Array]:
+        """Outputs [..., p] of the first layer, below the projection head."""
+        return {"pre": append_one(x, self.bias) @ params.first.T}
 
 
 class _Perceptron(nn.Module):
@@ -184,6 +190,8 @@ class Mlp:
     embed_dim: int = size(3, _EMBED_DIM)
     init_scale: float = number(1.0, "scale of all weights at the start, of He's", 0)
 
+    layers = ("hidden",)
+
     def init(self, key: Array, d: int) -> Any:
         """Parameters of flax."""
         scale = jnp.asarray(self.init_scale)
@@ -195,6 +203,11 @@ class Mlp:
         """Embeddings [..., p] of inputs [..., d]."""
         embeddings: Any = _Perceptron(self.hidden, self.embed_dim).apply(params, x)
         return embeddings
+
+    def through(self, params: Any, x: Array) -> dict[str, Array]:
+        """Hidden units [..., hidden] of inputs [..., d]."""
+        inner = params["params"]["Dense_1"]  # flax counts the outer one first
+        return {"hidden": nn.relu(x @ inner["kernel"] + inner["bias"])}
 
 
 ENCODERS = {"linear": Linear, "deep_linear": DeepLinear, "mlp": Mlp}

@@ -3,11 +3,15 @@
 LAPACK calls inside trajectories can block each other's threads on CPU.
 """
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
 _SHORT = 8  # loops of so many turns are written out
+_SWEEPS = 12  # of Jacobi's rotations, which converge quadratically
+_BLOCK = 2**22  # numbers held at a time where rows meet rows
 
 
 def polar(matrix: Array, steps: int = 60) -> Array:
@@ -97,30 +101,50 @@ def bartlett(key: Array, count: int, freedom: int) -> Array:
 
 
 def eigenvalues(matrix: Array) -> Array:
-    """Eigenvalues of a symmetric matrix [p, p] by Jacobi's rotations (Golub and Van Loan)."""
+    """Eigenvalues of a symmetric matrix [p, p], in no order, by Jacobi's rotations.
+
+    Source: Golub and Van Loan, the parallel ordering. Opposite rows meet in pairs, then all but the
+    first move up by one seat, as in a tournament: p - 1 rounds are a sweep, after which all are
+    back. Twelve leave 1e-9 of the largest at p = 128, and less of fewer.
+    """
     p = matrix.shape[0]
-    first, second = (
-        jnp.array([(i, j) for i in range(p) for j in range(i + 1, p)], jnp.int32).reshape(-1, 2).T
-    )
+    even = p + p % 2  # an odd one waits: its partner is zero
+    lower = jnp.arange(even) < even // 2
 
-    def rotate(turn: Array, a: Array) -> Array:
-        i, j = first[turn % first.size], second[turn % first.size]
-        apart = a[j, j] - a[i, i]
+    def rotate(_: Array, a: Array) -> Array:
+        along, mixed = jnp.diag(a), jnp.diag(a[::-1])
+        apart = jnp.where(lower, 1, -1) * (along[::-1] - along)  # both of a pair know one angle
         angle = 0.5 * jnp.arctan2(
-            jnp.where(apart < 0, -2, 2) * a[i, j], jnp.abs(apart)
+            jnp.where(apart < 0, -2, 2) * mixed, jnp.abs(apart)
         )  # the smaller of two, which converges
-        c, s = jnp.cos(angle), jnp.sin(angle)
-        rows = a[jnp.array([i, j])]
-        a = a.at[i].set(c * rows[0] - s * rows[1]).at[j].set(s * rows[0] + c * rows[1])
-        columns = a[:, jnp.array([i, j])]
-        return (
-            a.at[:, i]
-            .set(c * columns[:, 0] - s * columns[:, 1])
-            .at[:, j]
-            .set(s * columns[:, 0] + c * columns[:, 1])
-        )
+        c, s = jnp.cos(angle)[:, None], (jnp.where(lower, -1, 1) * jnp.sin(angle))[:, None]
+        for _rows_then_columns in range(2):
+            a = c * a + s * a[::-1]
+            a = jnp.concatenate([a[:1], a[2:], a[1:2]]).T
+        return a
 
-    return jnp.diag(lax.fori_loop(0, 8 * first.size, rotate, matrix)) if p > 1 else jnp.diag(matrix)
+    wide = jnp.pad(matrix, (0, even - p))
+    return jnp.diag(lax.fori_loop(0, _SWEEPS * (even - 1), rotate, wide))[:p]
+
+
+def unit(rows: Array) -> Array:
+    """Rows [..., p] over their lengths; zero stays."""
+    return over(rows, jnp.linalg.norm(rows, axis=-1, keepdims=True))
+
+
+def by_blocks(function: Callable[..., Array], width: int, *rows: Array) -> Array:
+    """What a function makes of rows, [b, ...] -> [b], so many at a time that b width is bounded."""
+    count = rows[0].shape[0]
+    block = min(count, max(1, _BLOCK // width))
+    blocks = -(-count // block)
+    block = -(-count // blocks)  # of one size, with little to spare
+    split = (
+        jnp.pad(one, ((0, blocks * block - count), *((0, 0),) * (one.ndim - 1))).reshape(
+            blocks, block, *one.shape[1:]
+        )
+        for one in rows
+    )
+    return lax.map(lambda some: function(*some), (*split,)).reshape(-1)[:count]
 
 
 def over(above: Array, below: Array) -> Array:

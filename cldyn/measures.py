@@ -1,109 +1,97 @@
-"""What is observed of a trajectory: functions of embeddings, and the one table that names them."""
+"""The one table of what is measured of trajectories, and its names."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 import jax.numpy as jnp
 from jax import Array
 
+from cldyn.checks import one_of, require
 from cldyn.data import contrasts
 from cldyn.observables import (
+    alignment,
     effective_rank,
     feature_norms,
     gap,
     gradient_balance,
     gram_distance,
     imbalance,
-    probe_accuracy,
+    participation_ratio,
+    ratio,
+    uniformity,
+    variance_ratio,
     within_variance,
 )
+from cldyn.observed import Measure, Observed
+from cldyn.probes import knn_accuracy, nearest_mean_accuracy, probe_accuracy
 
 
-class Observed(NamedTuple):
-    """What a measure sees of a trajectory at one time.
-
-    embed: name of a probe -> embeddings [s, p]. "train" and "test" rows; "directions" v_j [K, p]
-        less the embedded origin; "class_gap" and "subclass_gap", differences of embedded means.
-    below: the same below a projection head.
-    groups: name of rows -> one-hot classes and subclasses ([classes, s], [subclasses, s]).
-    loss: () -> training loss.
-    inside: () -> W on the range of the data, in their frame [rows, r].
-    moments: () -> M [r] and C [q, r] in that frame, P = C^T C.
-    limit: where theory says that it ends: minimizer w [rows, r] and its loss.
-    layers: () -> W_1 W_1^T [p, p] and W_2 ... W_L [L - 1, p, p].
-    """
-
-    embed: Callable[[str], Array]
-    below: Callable[[str], Array]
-    groups: dict[str, tuple[Array, Array]]
-    loss: Callable[[], Array]
-    inside: Callable[[], Array]
-    moments: Callable[[], tuple[Array, Array]]
-    limit: Any
-    layers: Callable[[], tuple[Array, Array]]
-
-    def member(self, rows: str, of: str) -> Array:
-        """One-hot groups of rows [groups, s]; of: "class", "subclass", or "cell" for both."""
-        classes, subclasses = self.groups[rows]
-        if of == "cell":
-            return (classes[:, None] * subclasses).reshape(-1, classes.shape[1])
-        return classes if of == "class" else subclasses
+def _of_rows(function: Callable[..., Array], rows: str, *of: str) -> Callable[[Observed], Array]:
+    """A function of embedded rows and of their groups."""
+    return lambda seen: function(seen.embed(rows), *(seen.member(rows, one) for one in of))
 
 
-@dataclass(frozen=True)
-class Measure:
-    """A measure of one's own or of ours.
+def _probed(function: Callable[..., Array], of: str) -> Callable[[Observed], Array]:
+    """A probe of training and of test rows."""
 
-    Args:
-        name: under which it is recorded.
-        says: what it is, in words.
-        function: of an `Observed`, returns an array of fixed shape.
-        needs: what must be there: "directions", "train", "test", "gaps", "loss", "moments",
-            "limit", "layers".
-        dims: names of the axes of its value.
-        exact: whether it is measured unless others are named, since it takes no sample.
+    def found(seen: Observed) -> Array:
+        train, test = ((seen.embed(rows), seen.member(rows, of)) for rows in ("train", "test"))
+        return function(*train, *test)
 
-    Example:
-        >>> import jax.numpy as jnp, cldyn
-        >>> def spread(seen):
-        ...     return jnp.var(seen.embed("test"))
-        >>> own = cldyn.Measure("spread", "variance of test embeddings", spread, ("test",))
-        >>> cldyn.run(cldyn.Experiment(), [0, 10], measure=["loss", own]).records["spread"].shape
-        (2,)
-    """
-
-    name: str
-    says: str
-    function: Callable[[Observed], Array]
-    needs: tuple[str, ...] = ()
-    dims: tuple[str, ...] = ()
-    exact: bool = False
+    return found
 
 
-def _accuracy(seen: Observed, of: str) -> Array:
-    train, test = ((seen.embed(rows), seen.member(rows, of)) for rows in ("train", "test"))
-    return probe_accuracy(*train, *test)
+def _gap_of(embeddings: Array, member: Array) -> Array:
+    return gap(contrasts(embeddings, member))
 
 
-def _gap_of(seen: Observed, rows: str, of: str) -> Array:
-    return gap(contrasts(seen.embed(rows), seen.member(rows, of)))
+def _class_ratio(embeddings: Array, member: Array) -> Array:
+    return variance_ratio(embeddings, member, jnp.ones_like(member[:1]))
 
 
-def _variance(seen: Observed, rows: str, of: str) -> Array:
-    return within_variance(seen.embed(rows), seen.member(rows, of))
+def _aligned(seen: Observed) -> Array:
+    train = seen.embed("train")
+    return alignment(train.reshape(-1, seen.views, train.shape[1]))
 
 
-def _ratio(above: Array, below: Array) -> Array:
-    """above/below, finite where below is all but zero: only what diverges is infinite."""
-    return jnp.minimum(above / below, jnp.finfo(above.dtype).max)
+_ROWS = {"train": "the training rows", "test": "the test sample"}
+_PROBES: dict[str, tuple[str, Callable[..., Array]]] = {
+    "accuracy": ("a linear probe", probe_accuracy),
+    "accuracy_ridge": (
+        "a linear probe of ridge 1e-3 of the mean variance",
+        partial(probe_accuracy, ridge=1e-3),
+    ),
+    "accuracy_knn": ("10 nearest training rows by cosine", knn_accuracy),
+    "accuracy_nearest_mean": ("the nearest mean of training rows", nearest_mean_accuracy),
+}
 
 
-def _table(*measures: Measure) -> dict[str, Measure]:
-    return {measure.name: measure for measure in measures}
+_GROUPED: dict[str, tuple[str, Callable[..., Array], tuple[str, ...]]] = {
+    "class_gap": ("distance between class means", _gap_of, ("class",)),
+    "subclass_gap": ("distance between subclass means", _gap_of, ("subclass",)),
+    "class_variance": ("variance within classes", within_variance, ("class",)),
+    "subclass_variance": ("variance within subclasses of a class", within_variance, ("cell",)),
+    "class_ratio": ("variance between classes over that within", _class_ratio, ("class",)),
+    "subclass_ratio": (
+        "variance between subclasses of a class over that within",
+        variance_ratio,
+        ("cell", "class"),
+    ),
+}
 
 
-MEASURES = _table(
+def _of_groups(rows: str) -> list[Measure]:
+    """Gaps, variances and their ratios of training or of test rows."""
+    return [
+        Measure(
+            f"{rows}_{name}", f"{says} of {_ROWS[rows]}", _of_rows(function, rows, *of), (rows,)
+        )
+        for name, (says, function, of) in _GROUPED.items()
+    ]
+
+
+_ALL = (
     Measure(
         "feature_norms",
         "norm of the embedded feature direction |W v_j|",
@@ -129,7 +117,7 @@ MEASURES = _table(
     Measure(
         "subclass_to_class",
         "subclass gap over class gap",
-        lambda seen: _ratio(gap(seen.embed("subclass_gap")), gap(seen.embed("class_gap"))),
+        lambda seen: ratio(gap(seen.embed("subclass_gap")), gap(seen.embed("class_gap"))),
         ("gaps",),
         exact=True,
     ),
@@ -160,72 +148,17 @@ MEASURES = _table(
         lambda seen: gradient_balance(seen.inside(), *seen.moments()),
         ("moments",),
     ),
-    Measure(
-        "train_class_gap",
-        "distance between class means of the training rows",
-        lambda seen: _gap_of(seen, "train", "class"),
-        ("train",),
-    ),
-    Measure(
-        "train_subclass_gap",
-        "distance between subclass means of the training rows",
-        lambda seen: _gap_of(seen, "train", "subclass"),
-        ("train",),
-    ),
-    Measure(
-        "train_class_variance",
-        "variance of the training rows within classes",
-        lambda seen: _variance(seen, "train", "class"),
-        ("train",),
-    ),
-    Measure(
-        "train_subclass_variance",
-        "variance of the training rows within subclasses of a class",
-        lambda seen: _variance(seen, "train", "cell"),
-        ("train",),
-    ),
-    Measure(
-        "test_class_gap",
-        "distance between class means of the test sample",
-        lambda seen: _gap_of(seen, "test", "class"),
-        ("test",),
-    ),
-    Measure(
-        "test_subclass_gap",
-        "distance between subclass means of the test sample",
-        lambda seen: _gap_of(seen, "test", "subclass"),
-        ("test",),
-    ),
-    Measure(
-        "test_class_variance",
-        "variance of the test sample within classes",
-        lambda seen: _variance(seen, "test", "class"),
-        ("test",),
-    ),
-    Measure(
-        "test_subclass_variance",
-        "variance of the test sample within subclasses of a class",
-        lambda seen: _variance(seen, "test", "cell"),
-        ("test",),
-    ),
-    Measure(
-        "class_accuracy",
-        "test accuracy of a linear probe for the class",
-        lambda seen: _accuracy(seen, "class"),
-        ("train", "test"),
-    ),
-    Measure(
-        "subclass_accuracy",
-        "test accuracy of a linear probe for the subclass",
-        lambda seen: _accuracy(seen, "subclass"),
-        ("train", "test"),
-    ),
-    Measure(
-        "first_layer_norms",
-        "norm of the feature direction below the projection head |W_1 v_j|",
-        lambda seen: feature_norms(seen.below("directions")),
-        ("directions", "layers"),
-        ("feature",),
+    *_of_groups("train"),
+    *_of_groups("test"),
+    *(
+        Measure(
+            f"{of}_{name}",
+            f"test accuracy of {says} for the {of}",
+            _probed(function, of),
+            ("train", "test"),
+        )
+        for name, (says, function) in _PROBES.items()
+        for of in ("class", "subclass")
     ),
     Measure(
         "imbalance",
@@ -236,8 +169,26 @@ MEASURES = _table(
     Measure(
         "effective_rank",
         "effective rank of the centred embeddings of the training rows",
-        lambda seen: effective_rank(seen.embed("train")),
+        _of_rows(effective_rank, "train"),
         ("train",),
+    ),
+    Measure(
+        "participation_ratio",
+        "participation ratio of the centred embeddings of the training rows",
+        _of_rows(participation_ratio, "train"),
+        ("train",),
+    ),
+    Measure(
+        "uniformity",
+        "log mean Gaussian potential of the directions of the test sample",
+        _of_rows(uniformity, "test"),
+        ("test",),
+    ),
+    Measure(
+        "alignment",
+        "mean squared distance between directions of two views of a training example",
+        _aligned,
+        ("train", "views"),
     ),
     Measure(
         "embeddings",
@@ -247,4 +198,29 @@ MEASURES = _table(
         ("test", "output"),
     ),
 )
+MEASURES = {measure.name: measure for measure in _ALL}
 EXACT = tuple(name for name, measure in MEASURES.items() if measure.exact)
+_OF_EMBEDDINGS = {"directions", "train", "views", "test", "gaps"}
+
+
+def layered(name: Any, layers: Sequence[str]) -> Measure:
+    """The measure of a name, alone or behind one of these layers.
+
+    Raises:
+        ValueError: no measure, one behind a layer that is not there, or one that layers have not.
+    """
+    known = isinstance(name, str) and name in MEASURES
+    behind = [one for one in MEASURES if str(name).endswith(f"_{one}")]
+    for layer in () if known else layers:
+        for one in behind:
+            if name == f"{layer}_{one}":
+                good = {*MEASURES[one].needs} <= _OF_EMBEDDINGS
+                require(good, "measure", name, f"{one} alone, which is of no layer")
+                return MEASURES[one].at(layer)
+    allowed = f"a cldyn.Measure or {one_of(name, MEASURES)}"
+    if behind:
+        nearest = max(behind, key=len)
+        there = ", ".join(layers) or "which has none"
+        allowed = f"{nearest}, alone or behind a layer of this encoder, {there}"
+    require(known, "measure", name, allowed)
+    return MEASURES[name]

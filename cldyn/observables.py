@@ -1,4 +1,4 @@
-"""What can be told of embeddings: norms, gaps, variances, probes, ranks and distances."""
+"""What can be told of embeddings: norms, gaps, variances, ranks and distances."""
 
 import jax.numpy as jnp
 from jax import Array
@@ -127,35 +127,102 @@ def within_variance(embeddings: Array, member: Array) -> Array:
     return jnp.mean(jnp.sum((embeddings - member.T @ centres) ** 2, axis=1))
 
 
-def probe_accuracy(train: Array, train_member: Array, test: Array, test_member: Array) -> Array:
-    """Share of test rows whose group a linear probe tells.
+def variance_ratio(embeddings: Array, inner: Array, outer: Array) -> Array:
+    """Variance between groups inside larger ones, over the variance within groups.
 
-        A, b = argmin mean |A f + b - group|^2 + 1e-6 v |A|^2,   argmax (A f + b)
-
-    v is the mean variance of the coordinates that vary.
+        R = sum_i |f_g(i) - f_G(i)|^2/sum_i |f_i - f_g(i)|^2,   g(i) inside G(i)
 
     Args:
-        train: embeddings the probe is fitted on [N, p].
-        train_member: their groups, one-hot [groups, N].
-        test: embeddings it is scored on [s, p].
-        test_member: their groups [groups, s].
+        embeddings: f [N, p].
+        inner: one-hot groups g [groups, N], a group may be empty.
+        outer: those that they lie inside, G [larger groups, N]; one row of ones for no such.
 
     Returns:
-        Scalar in [0, 1]; groups that tie share a row, so that a constant tells nothing.
+        Scalar, whatever the rotation or scale of embeddings. Finite where nothing varies within
+        groups, zero where nothing varies at all.
 
-    Source: the linear evaluation of Xue et al. (2023), by least squares.
+    Source: Fisher's ratio of traces inside every class; its inverse is the within-class variability
+    of neural collapse (Papyan, Han and Donoho 2020) of subclasses.
     """
-    centre, level = train.mean(axis=0), train_member.mean(axis=1)
-    apart = train - centre
-    covariance = apart.T @ apart / train.shape[0]
-    variance = jnp.diag(covariance)
-    ridge = 1e-6 * jnp.sum(variance) / jnp.maximum(jnp.sum(variance > 0), 1)
-    ridge = jnp.where(ridge > 0, ridge, 1)
-    right = apart.T @ (train_member.T - level) / train.shape[0]
-    slope = linalg.solve(covariance + ridge * jnp.eye(variance.size, dtype=train.dtype), right)
-    score = (test - centre) @ slope + level
-    best = score == score.max(axis=1, keepdims=True)
-    return jnp.mean(jnp.sum(best * test_member.T, axis=1) / jnp.sum(best, axis=1))
+    means = [
+        member.T @ (member @ embeddings / jnp.maximum(member.sum(axis=1, keepdims=True), 1))
+        for member in (inner, outer)
+    ]
+    between, within = jnp.sum((means[0] - means[1]) ** 2), jnp.sum((embeddings - means[0]) ** 2)
+    return jnp.where(between > 0, ratio(between, within), 0)
+
+
+def ratio(above: Array, below: Array) -> Array:
+    """above/below, finite where below is all but zero: only what diverges is infinite."""
+    return jnp.minimum(above / below, jnp.finfo(above.dtype).max)
+
+
+def _shares(embeddings: Array) -> Array:
+    """Covariance [p, p] of embeddings over its trace; zero where nothing varies."""
+    apart = embeddings - embeddings.mean(axis=0)
+    covariance = apart.T @ apart
+    return linalg.over(covariance, jnp.trace(covariance))
+
+
+def participation_ratio(embeddings: Array) -> Array:
+    """Number of dimensions that embeddings fill, by the spread of their variance.
+
+        (tr C)^2/tr C^2,   C their covariance
+
+    Args:
+        embeddings: [N, p].
+
+    Returns:
+        Scalar in [1, p], at most exp of the entropy that is `effective_rank`; 1 of a constant.
+
+    Source: Rajan, Abbott and Sompolinsky (2010).
+    """
+    square = jnp.sum(_shares(embeddings) ** 2)
+    return jnp.where(square > 0, 1 / jnp.where(square > 0, square, 1), 1)
+
+
+def uniformity(embeddings: Array) -> Array:
+    """How evenly the directions of embeddings cover the sphere; the lower, the more.
+
+        ln mean_(i != j) exp(-2 |u_i - u_j|^2),   u = f/|f|
+
+    Args:
+        embeddings: f [s, p]; the direction of zero is zero.
+
+    Returns:
+        Scalar in [-8, 0]; 0 of a single row.
+
+    Source: Wang and Isola (2020), equation 3 with t = 2, over all pairs of rows but self-pairs.
+    """
+    unit = linalg.unit(embeddings)
+    size, count = jnp.sum(unit**2, axis=1), unit.shape[0]
+
+    def near(rows: Array, place: Array) -> Array:
+        square = jnp.sum(rows**2, axis=1)[:, None] + size - 2 * rows @ unit.T
+        others = place[:, None] != jnp.arange(count)
+        return jnp.sum(jnp.where(others, jnp.exp(-2 * jnp.maximum(square, 0)), 0), axis=1)
+
+    if count == 1:
+        return jnp.zeros((), unit.dtype)
+    return jnp.log(jnp.mean(linalg.by_blocks(near, count, unit, jnp.arange(count)) / (count - 1)))
+
+
+def alignment(views: Array) -> Array:
+    """Mean squared distance between the directions of two views of one example.
+
+        mean_i mean_(a != b) |u_ia - u_ib|^2,   u = f/|f|
+
+    Args:
+        views: embeddings f [n, m, p], m >= 2; the direction of zero is zero.
+
+    Returns:
+        Scalar in [0, 4]; 0 where all views of an example are one.
+
+    Source: Wang and Isola (2020), equation 2 with alpha = 2.
+    """
+    unit, m = linalg.unit(views), views.shape[1]
+    apart = unit - unit.mean(axis=1, keepdims=True)
+    return 2 * jnp.mean(jnp.sum(apart**2, axis=(1, 2))) / (m - 1)
 
 
 def effective_rank(embeddings: Array) -> Array:
@@ -167,11 +234,11 @@ def effective_rank(embeddings: Array) -> Array:
         embeddings: [N, p].
 
     Returns:
-        Scalar in [1, p]. Source: Roy and Vetterli (2007), of squared singular values.
+        Scalar in [1, p]; 1 of a constant. Source: Roy and Vetterli (2007), of squared singular
+        values.
     """
-    apart = embeddings - embeddings.mean(axis=0)
-    share = linalg.eigenvalues(apart.T @ apart)
-    share = jnp.maximum(share, 0) / jnp.sum(share)
+    share = jnp.maximum(linalg.eigenvalues(_shares(embeddings)), 0)
+    share = linalg.over(share, jnp.sum(share))
     return jnp.exp(
         -jnp.sum(jnp.where(share > 0, share * jnp.log(jnp.where(share > 0, share, 1)), 0))
     )

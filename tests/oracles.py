@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import scipy.linalg
+import scipy.spatial
 
 import cldyn
 from cldyn import (
@@ -356,14 +357,63 @@ def variance_within(f, code):
     return np.mean([np.sum((x - centre[c]) ** 2) for x, c in zip(f, np.asarray(code), strict=True)])
 
 
-def probe(train, code, test, test_code):
+def knn(train, code, test, test_code, k=10):
+    """Accuracy of the k nearest by cosine, row by row, without ties at the last place."""
+    groups, right = np.unique(code), 0.0
+    length = np.linalg.norm(train, axis=1)
+    for row, own in zip(test, np.asarray(test_code), strict=True):
+        nearest = np.argsort(-(train @ row) / length)[:k]
+        votes = np.array([np.sum(np.asarray(code)[nearest] == group) for group in groups])
+        best = groups[votes == votes.max()]
+        right += (own in best) / len(best)
+    return right / len(test)
+
+
+def nearest_mean(train, code, test, test_code):
+    """Accuracy of the nearest of the group means."""
+    groups, means = np.unique(code), group_means(train, code)
+    apart = np.linalg.norm(test[:, None] - means, axis=2)
+    return np.mean(groups[apart.argmin(axis=1)] == np.asarray(test_code))
+
+
+def ratio_inside(f, inner, outer):
+    """Variance between groups inside larger ones over that within groups, row by row."""
+    between = within = 0.0
+    for row, one, other in zip(f, inner, outer, strict=True):
+        mean = f[np.asarray(inner) == one].mean(axis=0)
+        between += np.sum((mean - f[np.asarray(outer) == other].mean(axis=0)) ** 2)
+        within += np.sum((row - mean) ** 2)
+    return between / within
+
+
+def participation(f):
+    """(sum of eigenvalues)^2 over the sum of their squares."""
+    values = np.linalg.eigvalsh(np.cov(f.T, bias=True).reshape(f.shape[1], -1))
+    return values.sum() ** 2 / np.sum(values**2)
+
+
+def potential(f):
+    """ln mean exp(-2 |u - v|^2) over pairs of directions."""
+    return np.log(np.mean(np.exp(-2 * scipy.spatial.distance.pdist(directions(f)) ** 2)))
+
+
+def misalignment(views):
+    """Mean |u - v|^2 over pairs of directions of views [n, m, p] of one example."""
+    return np.mean([scipy.spatial.distance.pdist(directions(f)) ** 2 for f in views])
+
+
+def directions(f):
+    return f / np.linalg.norm(f, axis=1, keepdims=True)
+
+
+def probe(train, code, test, test_code, ridge=1e-6):
     """Accuracy of a least-squares probe with intercept: numpy's lstsq on rows with ridge rows.
 
-    Ridge 1e-6 of the mean variance of the coordinates, all of which are to vary.
+    Ridge in units of the mean variance of the coordinates, all of which are to vary.
     """
     groups, target = np.unique(code), one_hot(code).T
     centre, p = train.mean(axis=0), train.shape[1]
-    ridge = np.sqrt(1e-6 * np.mean(np.var(train, axis=0)) * len(train))
+    ridge = np.sqrt(ridge * np.mean(np.var(train, axis=0)) * len(train))
     rows = np.concatenate([train - centre, ridge * np.eye(p)])
     wanted = np.concatenate([target - target.mean(axis=0), np.zeros((p, len(groups)))])
     slope = np.linalg.lstsq(rows, wanted, rcond=None)[0]

@@ -110,6 +110,7 @@ STORED = {
     "m": SIZE,
     "balanced": FLAG,
     "test_size": SIZE,
+    "test_balanced": FLAG,
     "data_seed": WHOLE,
 }
 RATE = {"learning_rate": (*POSITIVE, 1e-60, 10**400), "clip_norm": (0.0, -1.0, NAN, "1")}

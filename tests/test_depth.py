@@ -10,7 +10,7 @@ import scipy.integrate
 import scipy.linalg
 from hypothesis import given
 from hypothesis import strategies as st
-from oracles import SMALL, multiplied, random_model, raw_layers
+from oracles import SMALL, multiplied, random_model, raw_layers, with_one
 
 import cldyn
 from cldyn import (
@@ -33,7 +33,7 @@ from cldyn import (
 from cldyn.observables import imbalance
 
 DEEP = SMALL.replace(encoder=DeepLinear(init_scale=0.4, depth=3), positives=Joint(0.4))
-NAMES = ("feature_norms", "first_layer_norms", "imbalance", "excess_loss", "distance")
+NAMES = ("feature_norms", "pre_feature_norms", "imbalance", "excess_loss", "distance")
 seeds = st.integers(0, 10_000)
 
 
@@ -50,12 +50,16 @@ def test_frame_equals_autodiff_through_all_layers_on_raw_data(change):
     experiment = DEEP.replace(**change)
     layers = raw_layers(experiment, 400)
     w, (first, *_) = multiplied(layers), layers
-    ours = cldyn.run(experiment, [0, 400], measure=NAMES[:3])
+    ours = cldyn.run(experiment, [0, 400], measure=[*NAMES[:3], "pre_embeddings"])
     assert np.abs(w).max() > 0.05
     np.testing.assert_allclose(ours.weights, w, atol=1e-10)
-    for name, matrix in (("feature_norms", w), ("first_layer_norms", first)):
+    for name, matrix in (("feature_norms", w), ("pre_feature_norms", first)):
         norms = np.linalg.norm(matrix[:, : experiment.problem.model.features], axis=0)
         np.testing.assert_allclose(ours.records[name][-1], norms, atol=1e-10)
+    problem = experiment.problem
+    tests = cldyn.sample_test(jax.random.key(0), problem.model, problem.test_size)
+    below = with_one(tests.x[:, 0], experiment.training.encoder.bias) @ first.T
+    np.testing.assert_allclose(ours.records["pre_embeddings"][-1], below, atol=1e-9)
     size = np.linalg.norm(first @ first.T)
     apart = [np.linalg.norm(up.T @ up - low @ low.T) / size for low, up in pairwise(layers)]
     np.testing.assert_allclose(ours.records["imbalance"], [0, max(apart)], atol=1e-10)
@@ -64,8 +68,7 @@ def test_frame_equals_autodiff_through_all_layers_on_raw_data(change):
 
 def test_one_layer_is_the_linear_encoder_and_its_measures():
     experiment = DEEP.replace(encoder=Linear(init_scale=0.1))
-    records = cldyn.run(experiment, [0, 50], measure=NAMES[:3]).records
-    np.testing.assert_array_equal(records["first_layer_norms"], records["feature_norms"])
+    records = cldyn.run(experiment, [0, 50], measure=["imbalance"]).records
     np.testing.assert_array_equal(records["imbalance"], 0)
 
 
@@ -152,14 +155,14 @@ def test_deep_limit_is_forecast_and_reached():
     )
     experiment = Experiment(Population(model), training, "float64")
     known = cldyn.predict(experiment)
-    norms = "feature_norms", "first_layer_norms"
+    norms = "feature_norms", "pre_feature_norms"
     ended = cldyn.run(experiment, [0, 20_000], measure=norms)
     for name in norms:
         np.testing.assert_allclose(ended.records[name][-1], known.records[name][0], atol=1e-6)
     assert np.isnan(known.critical_learning_rate) and np.isnan(known.learning_step).all()
     swept = cldyn.forecast(experiment, [{"seed": (0, 1)}])
-    expected = np.broadcast_to(known.records["first_layer_norms"], (2, 3))
-    np.testing.assert_allclose(swept.first_layer_norms.values, expected, atol=1e-10)
+    expected = np.broadcast_to(known.records["pre_feature_norms"], (2, 3))
+    np.testing.assert_allclose(swept.pre_feature_norms.values, expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -175,9 +178,10 @@ def test_what_rivals_leave_is_a_power_of_the_start_of_the_first_layer(depth):
         encoder, starts = Linear(4, bias=False), scales / 7**0.5
     training = Training(encoder, positives=Unsupervised(), optimizer=Gd(learning_rate=0.02))
     experiment = Experiment(Population(model), training, "float64")
-    axes, measure = [{"seed": range(16)}, {"init_scale": starts}], ("first_layer_norms",)
-    swept = cldyn.sweep(experiment, axes, [0, 50_000], measure=measure, progress=False)
-    start, left = swept.first_layer_norms.sel(feature="class").median("seed").values.T
+    axes = [{"seed": range(16)}, {"init_scale": starts}]
+    name = "pre_feature_norms" if depth > 1 else "feature_norms"
+    swept = cldyn.sweep(experiment, axes, [0, 50_000], measure=[name], progress=False)
+    start, left = swept[name].sel(feature="class").median("seed").values.T
     predicted = [float(theory.left_behind(norm, 1.0, 1.6)) for norm in start]
     found = np.log(left[0] / left[1])
     assert found == pytest.approx(np.log(predicted[0] / predicted[1]), rel=0.2)

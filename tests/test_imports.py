@@ -26,19 +26,21 @@ BELOW = {
     "encoders": {"fields", "nouns", "linalg"},
     "optimizers": {"checks", "fields", "nouns", "dynamics"},
     "observables": {"linalg"},
-    "measures": {"data", "observables"},
+    "probes": {"linalg"},
+    "observed": set(),
+    "measures": {"checks", "data", "observables", "observed", "probes"},
     "moments": {"data", "encoders", "losses", "linalg"},
     "sources": {"checks", "fields", "nouns", "data", "losses", "moments"},
 }
 BELOW["experiment"] = {*BELOW["sources"], "sources", "encoders", "optimizers", "batches"}
 BELOW["theory"] = {"checks", "nouns", "data", "encoders", "losses", "moments", "linalg"}
 BELOW["trajectory"] = {
-    *BELOW["experiment"], "experiment", "theory", "measures", "dynamics", "linalg",
+    *BELOW["experiment"], "experiment", "theory", "measures", "observed", "dynamics", "linalg",
 }  # fmt: skip
 BELOW["sweeps"] = {*BELOW["trajectory"], "trajectory", "store"}
 BELOW["plots"] = {"phases"}
 BELOW["claims"] = {
-    *BELOW["trajectory"], "trajectory", "sweeps", "plots", "phases", "observables",
+    *BELOW["trajectory"], "trajectory", "sweeps", "plots", "phases", "observables", "probes",
 }  # fmt: skip
 BELOW["words"] = {*BELOW["trajectory"], "trajectory"}
 BELOW["axes"] = {*BELOW["words"], "words"}

@@ -22,9 +22,9 @@ from cldyn.observables import (
     gradient_balance,
     gram_distance,
     imbalance,
-    probe_accuracy,
     within_variance,
 )
+from cldyn.probes import probe_accuracy
 
 SEEDS = st.integers(0, 2**31 - 1)
 

@@ -19,7 +19,8 @@ from cldyn.data import DistinctBasis, FeatureModel, OneHot, sample, sample_test
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training, numerics
 from cldyn.losses import Spectral, Supervised, all_pairs
-from cldyn.observables import probe_accuracy, within_variance
+from cldyn.observables import within_variance
+from cldyn.probes import probe_accuracy
 from cldyn.sources import Stored
 from cldyn.sweeps import Group, forecast, sweep
 

@@ -31,7 +31,7 @@ from cldyn.sweeps import Group, forecast, sweep
 # COLLAPSE_HEAD.
 DEPTHS = (1, 2, 3)
 SCALE = 1e-2  # of the end-to-end encoder W_L ... W_1 at the start, for every depth
-NORMS = ("feature_norms", "first_layer_norms")
+NORMS = ("feature_norms", "pre_feature_norms")
 
 # Moments and start commute (p = D): every mode is by itself.
 MODES = Experiment(
@@ -115,7 +115,13 @@ def at_depth(experiment: Experiment, depth: int) -> Experiment:
 
 
 def _by_depth(experiment: Experiment, axes: list[Group], steps: list[int]) -> xr.Dataset:
-    parts = [sweep(at_depth(experiment, depth), axes, steps, measure=NORMS) for depth in DEPTHS]
+    names, first = NORMS
+    parts = []
+    for depth in DEPTHS:
+        measure = NORMS if depth > 1 else [names]
+        part = sweep(at_depth(experiment, depth), axes, steps, measure=measure)
+        # The first of one layer is all of them.
+        parts.append(part if depth > 1 else part.assign({first: part[names]}))
     return xr.concat(parts, "depth", combine_attrs="drop").assign_coords(depth=list(DEPTHS))
 
 
@@ -149,7 +155,7 @@ def crowd() -> xr.Dataset:
     """
     axes: list[Group] = [{"irrelevant_strength": STRENGTHS}, {"seed": range(CROWDED_SEEDS)}]
     crowded = _by_depth(CROWDED, axes, CROWDED_STEPS)
-    start = crowded.first_layer_norms.sel(feature="class", step=0).median("seed")
+    start = crowded.pre_feature_norms.sel(feature="class", step=0).median("seed")
     start = start.transpose("depth", "irrelevant_strength")
     phi = WIDTH_MODEL.class_strength
     order = theory.left_behind(start.values, phi, np.array(STRENGTHS))
@@ -158,7 +164,7 @@ def crowd() -> xr.Dataset:
 
 def _modes(modes: xr.Dataset) -> list[Row]:
     """Modes of balanced layers are powers of the end-to-end ones, and escape when predicted."""
-    error = np.abs(modes.first_layer_norms / modes.feature_norms ** (1 / modes.depth) - 1).max()
+    error = np.abs(modes.pre_feature_norms / modes.feature_norms ** (1 / modes.depth) - 1).max()
     setting = "commuting moments"
     subject = Subject(setting, "|W_1 v_j| / |W v_j|^(1/L)", "off 1, largest, any time and L")
     rows = [at_most(subject, 1e-6, float(error))]
@@ -177,7 +183,7 @@ def _modes(modes: xr.Dataset) -> list[Row]:
 
 def _random(random: xr.Dataset) -> list[Row]:
     finite = (random.finite_steps == random.step[-1]).mean()
-    largest = (random.first_layer_norms / random.feature_norms ** (1 / 2)).max()
+    largest = (random.pre_feature_norms / random.feature_norms ** (1 / 2)).max()
     setting = "random models with means, L = 2, flow"
     return [
         at_least(Subject(setting, "models that stayed finite", "share"), 1.0, float(finite)),
@@ -222,14 +228,14 @@ def _drift() -> tuple[list[Row], xr.Dataset]:
 def _crowded(crowded: xr.Dataset) -> list[Row]:
     """A head leaves more of a suppressed feature, by the power law of its first layer's start."""
     end = crowded.isel(step=-1).sel(feature="class").median("seed")
-    off = np.exp(np.abs(np.log(end.first_layer_norms / end.left_behind)))
+    off = np.exp(np.abs(np.log(end.pre_feature_norms / end.left_behind)))
     law = "|W_1 v_1| / start^(1 - phi_1^2/phi_k^2)"
     rows = [
         at_most(Subject("crowded out, p = 4", law, "or its inverse, largest"), 3.0, highest(off))
     ]
     for strength in STRENGTHS:
         setting = f"crowded out, irrelevant strength {strength:g}"
-        for name, norms in (("|W v_1|", end.feature_norms), ("|W_1 v_1|", end.first_layer_norms)):
+        for name, norms in (("|W v_1|", end.feature_norms), ("|W_1 v_1|", end.pre_feature_norms)):
             left = norms.sel(irrelevant_strength=strength)
             told = {f"L = {depth}": float(left.sel(depth=depth)) for depth in DEPTHS}
             rows.append(found(Subject(setting, f"{name} left", "median"), told))
@@ -240,14 +246,14 @@ def _collapse() -> tuple[list[Row], xr.Dataset]:
     """The layer below a head collapses too: the head does not save the subclass."""
     axes: list[Group] = [seeds(COLLAPSE_SEEDS)]
     dataset = sweep(COLLAPSE_HEAD, axes, COLLAPSE_STEPS, measure=NORMS)
-    limit = forecast(COLLAPSE_HEAD, axes, critical=False).first_layer_norms
+    limit = forecast(COLLAPSE_HEAD, axes, critical=False).pre_feature_norms
     setting = "collapse setting, L = 2"
     end, peak = dataset.isel(step=-1).median("seed"), dataset.max("step").median("seed")
     rows = [
         close(
             Subject(setting, "|W_1 v_1| against minimum norm", "median"),
             float(limit.sel(feature="class").median()),
-            float(end.first_layer_norms.sel(feature="class")),
+            float(end.pre_feature_norms.sel(feature="class")),
             0.02,
         )
     ]
@@ -255,7 +261,7 @@ def _collapse() -> tuple[list[Row], xr.Dataset]:
         both = part.sel(feature="subclass")
         told = {
             "|W v_2|": float(both.feature_norms),
-            "|W_1 v_2|": float(both.first_layer_norms),
+            "|W_1 v_2|": float(both.pre_feature_norms),
         }
         rows.append(found(Subject(setting, "subclass, above and below the head", statistic), told))
     return rows, dataset

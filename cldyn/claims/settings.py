@@ -61,6 +61,11 @@ def full_norms(problem: Stored) -> np.ndarray:
 def coded(embeddings: xr.Dataset, one: Experiment) -> xr.Dataset:
     """Embeddings of the test sample with the class and subclass of every row."""
     problem = one.problem
-    test = sample_test(jax.random.key(problem.data_seed), problem.model, problem.test_size)
+    test = sample_test(
+        jax.random.key(problem.data_seed),
+        problem.model,
+        problem.test_size,
+        balanced=problem.test_balanced,
+    )
     label, subclass = (np.asarray(code) for code in (test.label, test.subclass))
     return embeddings.assign_coords(label=("test", label), subclass=("test", subclass))

@@ -221,13 +221,19 @@ def mean_views(model: FeatureModel, given: Originals, *, dtype: Any = None) -> M
     )
 
 
-def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -> Views:
-    """Fresh originals, iid and without augmentation, in the directions of `sample(key, ...)`.
+def sample_test(
+    key: Array, model: FeatureModel, n: int, *, balanced: bool = False, dtype: Any = None
+) -> Views:
+    """Fresh originals without augmentation, in the directions of `sample(key, ...)`.
+
+    Class and subclass of iid ones go together by chance, so that a gap between means of one is a
+    part, of order 1/sqrt(n), of the gap of the other. Balanced ones have no such floor.
 
     Args:
         key: the key of the training sample; a part of it is used that training does not use.
         model: feature model.
         n: number of originals. Directions of basis noise are drawn with replacement.
+        balanced: as of `sample`, else iid.
         dtype: of x, by default JAX's float.
 
     Returns:
@@ -241,15 +247,15 @@ def sample_test(key: Array, model: FeatureModel, n: int, *, dtype: Any = None) -
         >>> cldyn.sample_test(jax.random.key(0), cldyn.FeatureModel(d=50), 10).x.shape
         (10, 1, 50)
     """
-    _refuse(key, model, n, 1, False)
-    return _sample_test(key, model, n, dtype or jnp.result_type(float))
+    _refuse(key, model, n, 1, balanced)
+    return _sample_test(key, model, n, balanced, dtype or jnp.result_type(float))
 
 
-@partial(jax.jit, static_argnames=("n", "dtype"))
-def _sample_test(key: Array, model: FeatureModel, n: int, dtype: Any) -> Views:
+@partial(jax.jit, static_argnames=("n", "balanced", "dtype"))
+def _sample_test(key: Array, model: FeatureModel, n: int, balanced: bool, dtype: Any) -> Views:
     keys = _Keys(*jax.random.split(key, 5))
     codes_key, noise_key = jax.random.split(keys.test)
-    codes = iid_codes(codes_key, model, n)
+    codes = (balanced_codes if balanced else iid_codes)(codes_key, model, n)
     signal = model.means(dtype) + model.strengths(dtype) * codes.astype(dtype)
     shared = model.noise.originals(noise_key, n, model.other, dtype)
     noise = model.noise.vectors(shared, model.other, dtype)
@@ -266,13 +272,13 @@ def _refuse(key: Array, model: FeatureModel, n: int, m: int, balanced: bool) -> 
     check_sizes(n, m, balanced)
 
 
-def check_sizes(n: Any, m: Any, balanced: bool) -> None:
-    """Refuse unless there can be n examples of m views."""
-    for name, value in (("n", n), ("m", m)):
+def check_sizes(n: Any, m: Any, balanced: bool, named: str = "n") -> None:
+    """Refuse unless there can be n examples of m views; named: the field that says n."""
+    for name, value in ((named, n), ("m", m)):
         require(is_size(value), name, value, "a whole number >= 1")
     require(isinstance(balanced, bool), "balanced", balanced, "True or False")
     allowed = "a multiple of 4 when balanced (equal counts of every class and subclass)"
-    require(not balanced or n % 4 == 0, "n", n, allowed)
+    require(not balanced or n % 4 == 0, named, n, allowed)
 
 
 def check_room(model: FeatureModel, n: int, m: int) -> None:

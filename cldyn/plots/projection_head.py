@@ -17,7 +17,7 @@ def projection_head(modes: xr.Dataset, random: xr.Dataset, crowded: xr.Dataset) 
     """Norms after and below a head over time, one against the other, and what rivals leave.
 
     Args:
-        modes: feature_norms and first_layer_norms [depth, seed, step, feature] of commuting
+        modes: feature_norms and pre_feature_norms [depth, seed, step, feature] of commuting
             moments, and their predicted escape_time [depth, feature].
         random: the same norms of random models of depth 2, over step and feature.
         crowded: the same norms [depth, irrelevant_strength, seed, feature] at the end of training,
@@ -38,7 +38,7 @@ def _over_time(axis: Any, modes: xr.Dataset) -> None:
     for feature in FEATURES:
         look, lane = {"color": parts.colour(feature)}, modes.sel(feature=feature)
         axis.plot(time, lane.feature_norms, **parts.LINE, **look)
-        axis.plot(time, lane.first_layer_norms, **BELOW, **look)
+        axis.plot(time, lane.pre_feature_norms, **BELOW, **look)
         half = float(lane.feature_norms[-1]) / 2
         axis.plot(float(lane.escape_time), half, **parts.DIAMOND, **look)
     axis.set(xscale="log", yscale="log", xlim=(0.5, 60), ylim=(8e-3, 3), ylabel="feature norm")
@@ -58,8 +58,8 @@ def _against(axis: Any, modes: xr.Dataset, random: xr.Dataset) -> None:
     for feature in FEATURES:
         look = {"color": parts.colour(feature), "marker": parts.marker(feature), "ls": "none"}
         lane, trained = modes.isel(every).sel(feature=feature), end.sel(feature=feature)
-        axis.plot(trained.feature_norms, trained.first_layer_norms, ms=4.5, alpha=0.6, **look)
-        axis.plot(lane.feature_norms, lane.first_layer_norms, ms=2, **look)
+        axis.plot(trained.feature_norms, trained.pre_feature_norms, ms=4.5, alpha=0.6, **look)
+        axis.plot(lane.feature_norms, lane.pre_feature_norms, ms=2, **look)
     line = np.geomspace(1e-3, 3, 50)
     axis.plot(line, line**0.5, color=parts.GREY, **parts.BOUND)
     axis.plot(line, line, color=parts.GREY, **parts.LIMIT)
@@ -87,7 +87,7 @@ def _left(axis: Any, crowded: xr.Dataset) -> None:
         lane = lanes.sel(depth=depth)
         if depth > 1:
             axis.plot(strengths, lane.feature_norms, color=hue, **BELOW)
-        axis.plot(strengths, lane.first_layer_norms, color=hue, marker="o", ms=5, **parts.LINE)
+        axis.plot(strengths, lane.pre_feature_norms, color=hue, marker="o", ms=5, **parts.LINE)
         axis.plot(strengths, crowded.left_behind.sel(depth=depth), color=hue, **parts.DIAMOND)
         strokes[f"{depth} layer{'s' * (depth > 1)}"] = {"color": hue, **parts.LINE}
     axis.set(yscale="log", ylim=(0.015, 1.2), ylabel="class left at $p = 4$")

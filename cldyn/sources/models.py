@@ -31,6 +31,7 @@ _M = "m, views of each example; at least 2 where they are positive pairs"
 _BALANCED = "equal counts of every class and subclass"
 _TEST = "originals in the test sample"
 _SEED = "seed of training and test data"
+_TEST_BALANCED = "equal counts of every class and subclass in the test sample"
 
 
 def _drawn(model: FeatureModel, dtype: Any, **more: Any) -> Drawn:
@@ -43,7 +44,8 @@ def _drawn(model: FeatureModel, dtype: Any, **more: Any) -> Drawn:
 
 def _test(source: Any, model: FeatureModel, dtype: Any) -> Rows:
     """A test sample in the directions of what the source draws."""
-    views = data.sample_test(jax.random.key(source.data_seed), model, source.test_size, dtype=dtype)
+    key, count, balanced = jax.random.key(source.data_seed), source.test_size, source.test_balanced
+    views = data.sample_test(key, model, count, balanced=balanced, dtype=dtype)
     groups = (membership(code, SIGNS, dtype) for code in (views.label, views.subclass))
     return Rows(views.x[:, 0], *groups)
 
@@ -64,6 +66,7 @@ class Stored:
     balanced: bool = flag(True, _BALANCED)
     test_size: int = size(400, _TEST)
     data_seed: int = whole(0, _SEED)
+    test_balanced: bool = flag(False, _TEST_BALANCED)
 
     fresh, has_rows, has_test = False, True, True
 
@@ -99,6 +102,7 @@ class Stored:
     def check(self) -> None:
         """Refuse numbers that do not fit each other."""
         _check_model(self.model)
+        data.check_sizes(self.test_size, 1, self.test_balanced, "test_size")
         data.check_sizes(self.n, self.m, self.balanced)
         data.check_room(self.model, self.n, self.m)
 
@@ -121,6 +125,7 @@ class FreshViews:
     balanced: bool = flag(True, _BALANCED)
     test_size: int = size(400, _TEST)
     data_seed: int = whole(0, _SEED)
+    test_balanced: bool = flag(False, _TEST_BALANCED)
 
     fresh, has_rows, has_test = True, False, True
     shape = Stored.shape
@@ -152,6 +157,7 @@ class FreshViews:
     def check(self) -> None:
         """Refuse numbers that do not fit each other."""
         _check_model(self.model)
+        data.check_sizes(self.test_size, 1, self.test_balanced, "test_size")
         data.check_sizes(self.n, self.m, self.balanced)
 
 
@@ -170,6 +176,7 @@ class Population:
     m: int = size(2, "m, views of every example in a batch")
     test_size: int = size(400, _TEST)
     data_seed: int = whole(0, "seed of test data")
+    test_balanced: bool = flag(False, _TEST_BALANCED)
 
     fresh, has_rows, has_test = True, False, True
 
@@ -202,6 +209,7 @@ class Population:
     def check(self) -> None:
         """Refuse what is no model."""
         _check_model(self.model)
+        data.check_sizes(self.test_size, 1, self.test_balanced, "test_size")
 
 
 def _check_model(model: Any) -> None:

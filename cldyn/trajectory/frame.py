@@ -5,6 +5,7 @@ from jax import Array
 
 from cldyn import losses
 from cldyn.encoders import Layers, end_to_end, project
+from cldyn.observed import INPUT
 from cldyn.trajectory.limit import Setting
 from cldyn.trajectory.prepared import Framed
 from cldyn.trajectory.system import System, on_batches, start, through
@@ -33,10 +34,12 @@ def in_frame(setting: Setting) -> System:
     beyond = {name: probe.outside @ outside.T for name, probe in prepared.probes.items()}
     gram = outside @ outside.T
 
-    def embed(layers: Layers, name: str, below: bool) -> Array:
+    def embed(layers: Layers, name: str, layer: str) -> Array:
         probe: Framed = prepared.probes[name]
+        if layer == INPUT:
+            return (probe.inside @ basis.T + probe.outside)[:, : prepared.origin.size]
         hidden = probe.inside @ layers.first.T + beyond[name] * layers.first[:, -1]
-        return hidden if below else project(layers.head, hidden)
+        return hidden if layer else project(layers.head, hidden)
 
     def weights(layers: Layers) -> Array:
         first = layers.first @ basis.T + layers.first[:, -1:] * outside

@@ -8,6 +8,7 @@ from jax import Array
 from cldyn import losses
 from cldyn.data import contrasts
 from cldyn.encoders import Layers, append_one, end_to_end, is_linear
+from cldyn.observed import INPUT
 from cldyn.trajectory.limit import Setting
 from cldyn.trajectory.prepared import DIFFERENCES
 from cldyn.trajectory.system import System, on_batches, start, through
@@ -22,16 +23,20 @@ def _nonlinear(setting: Setting) -> System:
     prepared, training = setting.prepared, setting.training
     encoder = training.encoder
 
-    def embed(params: Any, name: str, below: bool) -> Array:
+    def at(params: Any, x: Array, layer: str) -> Array:
+        if layer == INPUT:
+            return x
+        return encoder.through(params, x)[layer] if layer else encoder.apply(params, x)
+
+    def embed(params: Any, name: str, layer: str) -> Array:
         if name == "directions":
-            return encoder.apply(params, prepared.probes[name]) - encoder.apply(
-                params, prepared.origin[None]
-            )
+            origin = at(params, prepared.origin[None], layer)
+            return at(params, prepared.probes[name], layer) - origin
         if name in DIFFERENCES:  # of means over test rows
             classes, subclasses = prepared.groups["test"]
             member = classes if name == "class_gap" else subclasses
-            return contrasts(encoder.apply(params, prepared.probes["test"]), member)
-        return encoder.apply(params, prepared.probes[name])
+            return contrasts(at(params, prepared.probes["test"], layer), member)
+        return at(params, prepared.probes[name], layer)
 
     return System(
         start=start(setting),
@@ -48,10 +53,12 @@ def _linear(setting: Setting) -> System:
     prepared, training = setting.prepared, setting.training
     bias, frame = training.encoder.bias, prepared.frame
 
-    def embed(layers: Layers, name: str, below: bool) -> Array:
+    def embed(layers: Layers, name: str, layer: str) -> Array:
         x = prepared.probes[name]
+        if layer == INPUT:
+            return x
         wide = jnp.pad(x, ((0, 0), (0, int(bias)))) if name in DIFFERENCES else append_one(x, bias)
-        return wide @ (layers.first if below else end_to_end(layers)).T
+        return wide @ (layers.first if layer else end_to_end(layers)).T
 
     if prepared.units is not None:
         gradient = on_batches(setting, lambda layers, x: end_to_end(layers) @ append_one(x, bias).T)

@@ -138,7 +138,7 @@ def in_moving_frame(setting: Setting) -> System:
     return inner._replace(
         start=Layers(jnp.pad(inner.start.first, ((0, 0), (0, rows))), inner.start.head),
         gradient=gradient,
-        embed=lambda layers, name, below: inner.embed(seen(layers), name, below),
+        embed=lambda layers, name, layer: inner.embed(seen(layers), name, layer),
         loss=lambda layers: inner.loss(seen(layers)),
         inside=lambda layers: inner.inside(seen(layers)),
         layers=lambda layers: inner.layers(seen(layers)),

@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from cldyn.checks import require
-from cldyn.encoders import DeepLinear, is_linear
+from cldyn.encoders import is_linear
 from cldyn.experiment import Experiment, by_moments
-from cldyn.measures import EXACT, MEASURES, Measure
+from cldyn.measures import EXACT, MEASURES, layered
+from cldyn.observed import INPUT, Measure
 
 Measures = Sequence[str | Measure] | None
 
@@ -26,6 +27,7 @@ class Plan:
     critical: whether critical rates are wanted.
     wanted: what measures need.
     measures: what is recorded.
+    views: stored ones of every example.
     precision: of all numbers.
     stride: steps that a device takes before it asks whether there are more.
     """
@@ -38,6 +40,7 @@ class Plan:
     critical: bool
     wanted: frozenset[str]
     measures: tuple[Measure, ...]
+    views: int
     precision: str
     stride: int = 1
 
@@ -82,6 +85,7 @@ def plan_of(
         critical=unit == "critical",
         wanted=frozenset(need for one in measures for need in one.needs),
         measures=measures,
+        views=problem.shape[1],
         precision=experiment.precision,
     )
 
@@ -94,11 +98,11 @@ def _chosen(experiment: Experiment, measure: Measures) -> tuple[Measure, ...]:
         return tuple(one for one in exact if set(one.needs) <= set(there))
     listed = isinstance(measure, (list, tuple, set))
     require(listed, "measure", measure, "a list of names or measures")
-    chosen = []
+    layers, chosen = _layers(experiment), []
     for one in measure:
-        known = isinstance(one, Measure) or (isinstance(one, str) and one in MEASURES)
-        require(known, "measure", one, f"a cldyn.Measure or one of {', '.join(MEASURES)}")
-        found = one if isinstance(one, Measure) else MEASURES[one]
+        found = one if isinstance(one, Measure) else layered(one, layers)
+        there_is = found.layer in ("", *layers)
+        require(there_is, "layer", found.layer, f"one of this encoder's, {', '.join(layers)}")
         for need in found.needs:
             allowed = f"one without {_NEEDS.get(need, need)}, which this experiment has not"
             require(need in there, "measure", found.name, allowed)
@@ -109,6 +113,7 @@ def _chosen(experiment: Experiment, measure: Measures) -> tuple[Measure, ...]:
 _NEEDS = {
     "directions": "feature directions",
     "train": "stored training rows",
+    "views": "stored training rows of at least two views",
     "test": "test rows",
     "gaps": "known differences of means (for a nonlinear encoder: test rows)",
     "loss": "a loss of everything",
@@ -126,6 +131,7 @@ def _there(experiment: Experiment) -> set[str]:
     has = {
         "directions": given is None or len(given) > 0,
         "train": problem.has_rows,
+        "views": problem.has_rows and problem.shape[1] > 1,
         "test": problem.has_test,
         "gaps": linear or problem.has_test,
         "loss": moments or problem.has_rows,
@@ -136,6 +142,15 @@ def _there(experiment: Experiment) -> set[str]:
     return {name for name, there in has.items() if there}
 
 
-def is_deep(experiment: Experiment) -> bool:
-    """Whether the encoder has a linear projection head."""
-    return isinstance(experiment.training.encoder, DeepLinear)
+def layers_of(encoder: Any) -> tuple[str, ...]:
+    """What is observable of an encoder below its output, the inputs first."""
+    # Of inputs that are known inside a window alone there is nothing to tell.
+    inputs = () if getattr(encoder, "window", ()) else (INPUT,)
+    return (*inputs, *getattr(encoder, "layers", ()))
+
+
+def _layers(experiment: Experiment) -> tuple[str, ...]:
+    """`layers_of`, without the inputs wherever there may be such a window."""
+    problem, training = experiment.problem, experiment.training
+    windowed = is_linear(training.encoder) and training.batch.draws and not problem.has_rows
+    return tuple(one for one in layers_of(training.encoder) if not (windowed and one == INPUT))

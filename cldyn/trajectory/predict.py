@@ -20,7 +20,7 @@ from cldyn.measures import EXACT
 from cldyn.optimizers import follows_gradient
 from cldyn.trajectory.frame import begin, in_frame
 from cldyn.trajectory.limit import Setting, with_step
-from cldyn.trajectory.plan import Plan, is_deep, plan_of
+from cldyn.trajectory.plan import Plan, plan_of
 from cldyn.trajectory.train import observe, ready, setting_of, step_size, system_of
 
 
@@ -56,7 +56,8 @@ def forecast_plan(experiment: Experiment, varied: Any = None, *, critical: bool 
     directions = getattr(experiment.problem, "directions", None)
     there = directions is None or len(directions) > 0
     known = [name for name in EXACT if name != "distance" and (there or name != "feature_norms")]
-    more = ["first_layer_norms"] if is_deep(experiment) and there else []
+    layers = getattr(training.encoder, "layers", ()) if there else ()
+    more = [f"{layer}_feature_norms" for layer in layers]
     plan = plan_of(experiment, known + more, varied)
     return replace(plan, in_frame=True, draws=False, critical=plan.critical or critical)
 

@@ -15,8 +15,8 @@ class System(NamedTuple):
 
     start: parameters at step 0, any pytree.
     gradient: (params, key, step) -> like params; of the loss without weight decay.
-    embed: (params, probe, below) -> embeddings [s, p] of a probe by its name; below: those of the
-        first layer.
+    embed: (params, probe, layer) -> embeddings [s, p] of a probe by its name; layer: "" for the
+        output, "input" for the probe as it is, or a layer of the encoder.
     loss: params -> loss of everything, without weight decay.
     inside: params -> W on the range of the data, in their frame [rows, r]; None for a nonlinear
         encoder.
@@ -27,7 +27,7 @@ class System(NamedTuple):
 
     start: Any
     gradient: Callable[[Any, Array, Array], Any]
-    embed: Callable[[Any, str, bool], Array]
+    embed: Callable[[Any, str, str], Array]
     loss: Callable[[Any], Array]
     inside: Any
     layers: Any

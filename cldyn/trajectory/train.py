@@ -14,12 +14,12 @@ from cldyn import dynamics, nouns
 from cldyn.checks import record_steps, require
 from cldyn.encoders import with_rows
 from cldyn.experiment import Experiment, check, numerics
-from cldyn.measures import Observed
+from cldyn.observed import Observed
 from cldyn.trajectory.frame import in_frame
 from cldyn.trajectory.inputs import on_inputs
 from cldyn.trajectory.limit import Setting, settle, with_step
 from cldyn.trajectory.moving import in_moving_frame, within
-from cldyn.trajectory.plan import Measures, Plan, plan_of
+from cldyn.trajectory.plan import Measures, Plan, layers_of, plan_of
 from cldyn.trajectory.prepared import draw, key_of, prepare
 from cldyn.trajectory.system import System
 
@@ -51,7 +51,12 @@ def system_of(setting: Setting, plan: Plan) -> System:
 
 
 def observe(setting: Setting, system: System, plan: Plan, params: Any) -> dict[str, Array]:
-    """Measures of parameters."""
+    """Measures of parameters; of None those of the inputs, which no step changes."""
+    layers = layers_of(setting.training.encoder)
+
+    def embed(name: str, layer: str = "") -> Array:
+        require(layer in ("", *layers), "layer", layer, f"one of {', '.join(layers)}")
+        return system.embed(params, name, layer)
 
     def loss() -> Array:
         if not plan.decays:
@@ -60,16 +65,20 @@ def observe(setting: Setting, system: System, plan: Plan, params: Any) -> dict[s
         return system.loss(params) + setting.training.weight_decay * squares
 
     seen = Observed(
-        embed=lambda name: system.embed(params, name, False),
-        below=lambda name: system.embed(params, name, True),
+        embed=embed,
         groups=setting.prepared.groups,
+        views=plan.views,
         loss=loss,
         inside=lambda: system.inside(params),
         moments=lambda: (setting.prepared.frame.second, setting.factor()),
         limit=setting.limit,
         layers=lambda: system.layers(params),
     )
-    return {measure.name: jnp.asarray(measure.function(seen)) for measure in plan.measures}
+    return {
+        measure.name: jnp.asarray(measure.function(seen.at(measure.layer)))
+        for measure in plan.measures
+        if measure.of_inputs is (params is None)
+    }
 
 
 def first_state(setting: Setting, plan: Plan) -> dynamics.State:
@@ -97,13 +106,14 @@ def train(
 
     slope = optimizer.slope(gradient) if hasattr(optimizer, "slope") else gradient
     steps = _steps(system, training, plan)
+    still = observe(setting, system, plan, None)  # once, outside of the loop
     trajectory = dynamics.simulate(
         key_of(setting.prepared),
         dynamics.start(system.start, steps) if state is None else state,
         slope,
         steps,
         record_at=record_at,
-        record=lambda params, step: observe(setting, system, plan, params),
+        record=lambda params, step: observe(setting, system, plan, params) | still,
         stride=plan.stride,
     )
     return trajectory, system.weights(trajectory.state.params)
@@ -156,7 +166,9 @@ def run(
         experiment: what to run.
         record_at: increasing steps >= 0; the run ends at the last.
         measure: names among `cldyn.MEASURES` or measures of your own; by default those that need
-            no sample of embeddings (but gaps of a nonlinear encoder, which are of test rows).
+            no sample of embeddings (but gaps of a nonlinear encoder, which are of test rows). A
+            layer before a name, as in "hidden_subclass_accuracy", asks for that of the layer;
+            "input_" for that of the inputs as they are.
         state: that of an earlier run of the same experiment, to continue from; None: the start.
 
     Returns:
