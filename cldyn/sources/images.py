@@ -32,11 +32,14 @@ class Contents(NamedTuple):
 
 
 class Originals(NamedTuple):
-    """Examples. held: `Contents`. bits: of each [n, most_bits]. mark: which overlay it has [n]."""
+    """Examples.
+
+    held: `Contents`. bits: of each [n, most_bits]. mark: which overlay it has [n], or None.
+    """
 
     held: Held
     bits: Array
-    mark: Array
+    mark: Array | None
 
 
 @noun
@@ -95,10 +98,10 @@ class Pictured:
     def draw(self, dtype: Any) -> Drawn:
         """The originals, and stored views of some or all of them."""
         train = self.contents().train
-        n, key = train.x.shape[0], jax.random.key(self.data_seed)
-        given = Originals(self.opened().held, *self._own(jax.random.fold_in(key, 0), n, False))
+        n, (own_key, view_key, _) = train.x.shape[0], self._keys()
+        given = Originals(self.opened().held, *self._own(own_key, n, self.contents().marks))
         chosen = evenly(n, self.stored_size)
-        x = self.views(given, chosen, jax.random.fold_in(key, 1), dtype)
+        x = self.views(given, chosen, view_key, dtype)
         codes = (train.label, self.classes), (train.fine, self.subclasses)
         member, submember = (membership(code[chosen], names, dtype) for code, names in codes)
         rows, means = x.reshape(-1, x.shape[-1]), {}
@@ -110,9 +113,8 @@ class Pictured:
         """Test images as they are, with bits and overlays of their own."""
         found = self.contents()
         assert found.test is not None
-        key = jax.random.fold_in(jax.random.key(self.data_seed), 2)
         chosen = evenly(found.test.x.shape[0], self.test_size)
-        bits, mark = self._own(key, len(chosen), True)
+        bits, mark = self._own(self._keys()[2], len(chosen), found.test_marks)
         x = _unit(found.test.x[chosen], dtype)
         if found.test_marks is not None:
             x = pictures.written_over(x, _unit(found.test_marks[mark], dtype))
@@ -137,12 +139,12 @@ class Pictured:
         found, keys = given.held.value, jax.random.split(key, (chosen.shape[0], self.m))
         many = jax.vmap(jax.vmap(self.augmentation, (0, None)))
         x = many(keys, _unit(found.train.x[chosen], dtype)).astype(dtype)
-        if found.marks is not None:
+        if given.mark is not None:
             mark = self._marks(jax.random.fold_in(key, 1), given.mark[chosen], len(found.marks))
             x = pictures.written_over(x, _unit(found.marks[mark], dtype))
         bits = jnp.repeat(given.bits[chosen][:, None], self.m, axis=1)
         if self.bits_keep is not None:
-            words = jax.random.bits(jax.random.fold_in(key, 2), bits.shape)
+            words = jax.random.bits(jax.random.fold_in(key, 2), bits.shape, jnp.uint32)
             kept = (words >> 9).astype(jnp.float32) * 2**-23 < self.bits_keep
             bits = jnp.where(kept, bits, words % 2 == 1)
         return self._rows(x, bits)
@@ -156,15 +158,18 @@ class Pictured:
         kept = jax.random.uniform(coin_key, marks.shape, jnp.float32) < self.overlay_keep
         return jnp.where(kept, marks, jax.random.randint(new_key, marks.shape, 0, count, jnp.int32))
 
-    def _own(self, key: Array, n: int, test: bool) -> tuple[Array, Array]:
+    def _keys(self) -> Array:
+        """Keys of bits and overlays, of stored views, and of test rows."""
+        return jax.random.split(jax.random.key(self.data_seed), 3)
+
+    def _own(self, key: Array, n: int, marks: Any) -> tuple[Array, Array | None]:
         """What n examples have of their own: bits [n, most_bits], and which overlay [n]."""
-        found = self.contents()
-        marks = found.test_marks if test else found.marks
-        bits_key, mark_key = jax.random.split(key)
-        count = 1 if marks is None else len(marks)
         # Bits of one column do not depend on how many columns there are.
-        bits = jax.random.bits(bits_key, (self.most_bits, n)).T % 2 == 1
-        return bits, jax.random.randint(mark_key, (n,), 0, count, jnp.int32)
+        bits = jax.random.bits(key, (self.most_bits, n), jnp.uint32).T % 2 == 1
+        if marks is None:
+            return bits, None
+        mark_key = jax.random.fold_in(key, 1)
+        return bits, jax.random.randint(mark_key, (n,), 0, len(marks), jnp.int32)
 
     def _rows(self, x: Array, bits: Array) -> Array:
         """Inputs [..., d] of images [..., h, w, c] and bits [..., most_bits]."""

@@ -96,7 +96,7 @@ class Augment:
     def draw(self, key: Array, shape: tuple[int, ...], dtype: Any) -> Draw:
         """What is drawn of a view of an image [h, w, c], in float32 and widened."""
         h, w, _ = shape
-        words = jax.random.bits(key, (_SCALARS + -(-h * w // 2),))
+        words = jax.random.bits(key, (_SCALARS + -(-h * w // 2),), jnp.uint32)
         u = ((words[:_SCALARS] >> 9).astype(jnp.float32) * 2**-23).astype(dtype)
         height, width = self._sides(u[0], u[1], h, w)
         changed = u[6] < self.jitter

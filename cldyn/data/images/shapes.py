@@ -51,7 +51,12 @@ def shapes(key: Any, n: int, side: int = 16) -> tuple[Array, Array]:
     counts = jnp.array([*COUNTS.values()])
     factors = jax.random.randint(factor_key, (n, 3), 0, counts, dtype=jnp.int32)
     numbers = jax.random.uniform(number_key, (n, 6), jnp.float32)
-    return jax.vmap(partial(_drawn, side))(factors, numbers), factors
+    return _all(side, factors, numbers), factors
+
+
+@partial(jax.jit, static_argnums=0)
+def _all(side: int, factors: Array, numbers: Array) -> Array:
+    return jax.vmap(partial(_drawn, side))(factors, numbers)
 
 
 def _drawn(side: int, factors: Array, u: Array) -> Array:
