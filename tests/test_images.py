@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_files import idx_of, write_cifar10, write_cifar100, write_mnist
 
 import cldyn
 from cldyn import Experiment, Training
@@ -29,36 +30,6 @@ NET = Training(
     cldyn.Mlp(16, 4), cldyn.InfoNce(), cldyn.Unsupervised(), cldyn.Adam(), cldyn.Subset(64)
 )
 RNG = np.random.default_rng(0)
-
-
-def idx_of(array):
-    head = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
-    return head + array.astype(np.uint8).tobytes()
-
-
-def write_mnist(folder, counts=(20, 10), seed=0):
-    rng, made = np.random.default_rng(seed), []
-    for part, count in zip(("train", "t10k"), counts, strict=True):
-        x, label = rng.integers(0, 256, (count, 5, 4)), np.arange(count) % 10
-        (folder / f"{part}-images-idx3-ubyte").write_bytes(idx_of(x))
-        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(idx_of(label)))
-        made += [x, label]
-    return made
-
-
-def rows_of(x, *codes):
-    table = [np.concatenate([*([[c[i]] for c in codes]), x[i].ravel()]) for i in range(len(x))]
-    return np.array(table, np.uint8).tobytes()
-
-
-def write_cifar10(folder, count=4):
-    place = folder / "cifar-10-batches-bin"
-    place.mkdir()
-    made = [(RNG.integers(0, 256, (count, 3, 32, 32)), np.arange(i, i + count)) for i in range(6)]
-    names = [*(f"data_batch_{i}.bin" for i in range(1, 6)), "test_batch.bin"]
-    for name, (x, label) in zip(names, made, strict=True):
-        (place / name).write_bytes(rows_of(x, label))
-    return made
 
 
 def refused(message, call, *given, **more):
@@ -88,9 +59,8 @@ def test_cifar_files_are_read_as_they_were_written(tmp_path):
         assert (train.x.shape, test.x.shape) == ((20, 32, 32, 3), (4, 32, 32, 3))
         for i, j, channel in ((3, 7, 0), (31, 0, 2)):
             assert train.x[6, i, j, channel] == made[1][0][2, channel, i, j]
-    x, coarse, fine = RNG.integers(0, 256, (3, 3, 32, 32)), [19, 0, 4], [99, 1, 50]
-    for name in ("train.bin", "test.bin"):
-        (tmp_path / name).write_bytes(rows_of(x, coarse, fine))
+    coarse, fine = [19, 0, 4], [99, 1, 50]
+    write_cifar100(tmp_path, coarse, fine)
     found = images.load("cifar100", str(tmp_path)).train
     assert (found.label.tolist(), found.fine.tolist()) == (coarse, fine)
     source = Cifar100(folder=str(tmp_path), superclass="coarse").opened()
@@ -405,13 +375,13 @@ def test_overlays_are_written_where_they_are_bright_and_kept_by_views():
 
 
 def test_shapes_have_three_factors_and_no_more():
-    x, factors = images.shapes(jax.random.key(0), 5000, 12)
+    x, factors = images.shapes(jax.random.key(0), 3000, 12)
     assert x.min() >= 0 and x.max() <= 1
     counts = (len(images.SHAPES), len(images.TEXTURES), len(images.COLOURS))
     for i, count in enumerate(counts):
-        share = np.bincount(factors[:, i], minlength=count) / 5000
+        share = np.bincount(factors[:, i], minlength=count) / 3000
         np.testing.assert_allclose(share, 1 / count, atol=0.04)
-    brightest = np.asarray(x).reshape(5000, -1, 3).max(1)
+    brightest = np.asarray(x).reshape(3000, -1, 3).max(1)
     for colour in range(3):  # red, green and blue
         assert (brightest[factors[:, 2] == colour].argmax(1) == colour).mean() > 0.95
     source = Shapes(side=12, n=100, superclass="texture", subclass="colour").opened()
@@ -419,7 +389,7 @@ def test_shapes_have_three_factors_and_no_more():
     assert (source.classes, source.subclasses) == ((0, 1, 2), (0, 1, 2, 3))
     train = source.contents().train
     both = images.load("shapes", side=12).train
-    np.testing.assert_array_equal(train.label, images.factor("texture", both.fine[::40]))
+    np.testing.assert_array_equal(train.label, images.factor("texture", both.fine[::20]))
 
 
 def test_an_experiment_on_digits_is_trained_measured_described_and_made_again():

@@ -15,7 +15,7 @@ from cldyn.data.images.shapes import COUNTS, shapes
 FILES = ("mnist", "fashion_mnist", "cifar10", "cifar100")  # sets that are in files
 NAMES = ("digits", *FILES, "shapes")
 _TRAIN = 1200  # of the digits
-_SHAPES = 4000, 1000  # training and test images
+_SHAPES = 2000, 1000  # training and test images
 
 
 def digits() -> Pictures:
