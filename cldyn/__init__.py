@@ -51,7 +51,7 @@ from cldyn.optimizers import (
     WarmupCosine,
 )
 from cldyn.phases import phases
-from cldyn.sources import FreshViews, Population, Stored, augmented, views
+from cldyn.sources import FreshViews, Population, Stored, augmented, images, views
 from cldyn.sweeps import forecast, phase_diagram, sweep
 from cldyn.trajectory import gradient_noise, predict, run
 
@@ -105,6 +105,7 @@ __all__ = [
     "encoders",
     "forecast",
     "gradient_noise",
+    "images",
     "losses",
     "measures",
     "moments",

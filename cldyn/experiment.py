@@ -11,6 +11,7 @@ from cldyn import nouns
 from cldyn.batches import BATCHES, Full
 from cldyn.checks import require
 from cldyn.data import NOISES, DistinctBasis, FeatureModel
+from cldyn.data.images import Augment
 from cldyn.encoders import ENCODERS, DeepLinear, Linear, is_linear
 from cldyn.fields import choice, number, part, whole
 from cldyn.losses import LOSSES, PARTS, POSITIVES, Spectral, Supervised, check_views
@@ -154,6 +155,9 @@ def _check_together(problem: Any, training: Training) -> None:
         exact = by_moments(training) or problem.has_rows
         allowed = "batches for this encoder or loss: fresh views are known by moments alone"
         require(exact, "batch", batch, allowed)
+        stored = getattr(problem, "stored_size", problem.shape[0])
+        allowed = f"batches: views of {stored} examples are stored, of {problem.shape[0]}"
+        require(problem.shape[0] <= stored, "batch", batch, allowed)
 
 
 def _check_batch(problem: Any, batch: Any, positives: Any) -> None:
@@ -188,5 +192,5 @@ def rebuild(described: str) -> Experiment:
         ValueError: it holds nouns, functions or arrays of one's own.
     """
     named = {kind.__name__: kind for known in NAMES.values() for kind in known.values()}
-    named |= {kind.__name__: kind for kind in (FeatureModel, Training, Experiment)}
+    named |= {kind.__name__: kind for kind in (FeatureModel, Augment, Training, Experiment)}
     return nouns.rebuilt(json.loads(described), named)

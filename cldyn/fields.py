@@ -22,7 +22,7 @@ def is_noun(value: Any) -> bool:
 class Takes:
     """What a field takes.
 
-    kind: number, numbers (a tuple of them), whole, size, choice, flag, noun, array or other.
+    kind: number, numbers (a tuple of them), whole, size, choice, flag, text, noun, array or other.
     low, high: bounds. above, below: whether these are excluded. choices: of a choice, or names of
     the nouns there are. optional: whether None is allowed.
     """
@@ -40,8 +40,8 @@ class Takes:
         """What is allowed, in words."""
         if self.kind in ("choice", "noun"):
             words = "one of " + ", ".join(repr(name) for name in self.choices)
-        elif self.kind == "flag":
-            words = "True or False"
+        elif self.kind in ("flag", "text"):
+            words = {"flag": "True or False", "text": "text"}[self.kind]
         elif self.kind in ("whole", "size"):
             words = f"a whole number from {self.low} to 2^31 - 1"
         else:
@@ -67,6 +67,8 @@ class Takes:
             return isinstance(value, bool)
         if self.kind == "choice":
             return isinstance(value, str) and value in self.choices
+        if self.kind == "text":
+            return isinstance(value, str)
         if self.kind == "noun":
             return is_noun(value)
         if self.kind == "size":
@@ -128,6 +130,11 @@ def flag(default: bool, says: str) -> Any:
     return _declared(default, says, Takes("flag"), True)
 
 
+def text(default: str, says: str) -> Any:
+    """Any text: static."""
+    return _declared(default, says, Takes("text"), True)
+
+
 def part(default: Any, says: str, names: Mapping[str, Any]) -> Any:
     """A noun inside a noun, one of these by name or a user's own."""
     return _declared(default, says, Takes("noun", choices=names))
@@ -139,9 +146,10 @@ def array(says: str, codes: bool = False, optional: bool = False) -> Any:
     return _declared(None if optional else MISSING, says, takes)
 
 
-def internal(default: Any) -> Any:
+def internal(default: Any, leaf: bool = False) -> Any:
     """What the package itself fixes on the way to a program; no part of what an experiment is."""
-    meta = {"says": "", "takes": Takes("other"), "static": True, "internal": True}
+    takes = Takes("other", optional=default is None)
+    meta = {"says": "", "takes": takes, "static": not leaf, "internal": True}
     return field(default=default, metadata=meta, repr=False, kw_only=True)
 
 

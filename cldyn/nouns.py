@@ -12,6 +12,7 @@ import numpy as np
 
 from cldyn.checks import one_of, require
 from cldyn.fields import Takes, is_noun, static
+from cldyn.held import is_held
 
 Path = tuple[str, ...]
 T = TypeVar("T")
@@ -192,11 +193,15 @@ class Function:
 
 
 def cast(owner: Any, precision: str) -> Any:
-    """Leaves as arrays of this precision; whole numbers as int32, plain functions as nouns."""
+    """Leaves as arrays of this precision; whole numbers as int32, plain functions as nouns.
+
+    A noun that names files is `opened`: it then holds what is in them.
+    """
+    owner = owner.opened() if hasattr(owner, "opened") else owner
     changed: dict[str, Any] = {}
     for one, value in parts(owner):
         takes = takes_of(one)
-        if is_static(one) or value is None:
+        if is_static(one) or value is None or is_held(value):
             continue
         whole_number = takes.kind == "whole" or (takes.kind == "array" and takes.low == 0)
         kind = np.int32 if whole_number else precision
@@ -213,10 +218,14 @@ def described(owner: Any) -> Any:
     """A tree of nouns as plain words, numbers and lists, for JSON; arrays by shape and digest.
 
     A class or function of one's own is told with its module, so that it is not taken for one here.
+    What a noun reads from files is told by its `digest`.
     """
     if is_nested(owner):
         told = [(one.name, value) for one, value in parts(owner) if not is_internal(one)]
+        told += [("digest", owner.digest)] if hasattr(owner, "digest") else []
         return {"is": _name(type(owner))} | {name: described(value) for name, value in told}
+    if is_held(owner):
+        return [described(np.asarray(leaf)) for leaf in jax.tree.leaves(owner)]
     if callable(owner):
         return _name(owner) if hasattr(owner, "__qualname__") else repr(owner)
     if isinstance(owner, (tuple, list)):

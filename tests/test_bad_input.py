@@ -54,8 +54,10 @@ from cldyn import (
     theory,
     views,
 )
+from cldyn.data.images import Augment
 from cldyn.experiment import NAMES
 from cldyn.nouns import is_internal
+from cldyn.sources import Cifar10, Cifar100, Digits, FashionMnist, Mnist, Shapes
 from cldyn.sweeps.grid import grid_of
 
 pytestmark = pytest.mark.quick
@@ -119,7 +121,28 @@ UNIT, DECAY = {"learning_rate_unit": ("relative", None)}, (-0.1, 1.0, NAN, None)
 SQUARES = {"square_decay": (*DECAY, "b2"), "epsilon": (0.0, NAN, INF, 1e-50)}
 EMBEDS = {"embed_dim": (0, -1, 2.0, None, True), "init_scale": (-1.0, NAN, INF, None)}
 BATCH = {"batch_size": (1, 0, 8.0, None, True, 17)}
+SET = {
+    "augmentation": (None, "crop", Augment),
+    "bits": WHOLE,
+    "most_bits": (-1, 0.5, None, True),
+    "bits_keep": (-0.1, 1.1, NAN, "half"),
+    "overlay_keep": (-0.1, 1.1, NAN, "half"),
+    "m": SIZE,
+    "stored_size": SIZE,
+    "test_size": SIZE,
+    "data_seed": WHOLE,
+    "n": (-1, 0.5, None, True),
+}
+SUPER = {"superclass": ("vehicles", None, 3)}
+FOLDER = {"folder": (None, 3, "")}
+CHOICES = {"superclass": ("size", None), "subclass": ("size", None), "overlay": ("cifar10", None)}
 BAD = {
+    Digits(): SET | SUPER,
+    Mnist(): SET | SUPER | FOLDER,
+    FashionMnist(): FOLDER,
+    Cifar10(): SUPER | FOLDER | {"overlay": ("cifar10", None)},
+    Cifar100(): SUPER | FOLDER | {"overlay": ("cifar10", None)},
+    Shapes(): CHOICES | {"side": (7, 8.0, None, True)},
     FeatureModel(20, irrelevant_strength=(1.0, 2.0)): MODEL,
     Stored(n=8): STORED,
     FreshViews(FeatureModel(d=20), n=8): STORED | {"m": (*SIZE,)},
@@ -182,7 +205,19 @@ def test_every_number_and_choice_of_every_noun_has_a_bad_value_here():
     tried = {type(kind): {*names} for kind, names in BAD.items()}
     kinds = [kind for kinds in NAMES.values() for kind in kinds.values() if fields(kind)]
     assert {*tried} == {*kinds, FeatureModel, Training}
-    for kind in (FeatureModel, Stored, Joint, InfoNce, Linear, DeepLinear, Mlp, Momentum, Adam):
+    for kind in (
+        FeatureModel,
+        Stored,
+        Digits,
+        Mnist,
+        Joint,
+        InfoNce,
+        Linear,
+        DeepLinear,
+        Mlp,
+        Momentum,
+        Adam,
+    ):
         assert {one.name for one in fields(kind) if not is_internal(one)} == tried[kind], kind
 
 

@@ -14,7 +14,8 @@ FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.p
 BELOW = {
     "checks": set(),
     "fields": {"checks"},
-    "nouns": {"checks", "fields"},
+    "held": set(),
+    "nouns": {"checks", "fields", "held"},
     "linalg": set(),
     "store": set(),
     "folders": {"checks"},
@@ -30,7 +31,7 @@ BELOW = {
     "observed": set(),
     "measures": {"checks", "data", "observables", "observed", "probes"},
     "moments": {"data", "encoders", "losses", "linalg"},
-    "sources": {"checks", "fields", "nouns", "data", "losses", "moments"},
+    "sources": {"checks", "fields", "held", "nouns", "data", "losses", "moments"},
 }
 BELOW["experiment"] = {*BELOW["sources"], "sources", "encoders", "optimizers", "batches"}
 BELOW["theory"] = {"checks", "nouns", "data", "encoders", "losses", "moments", "linalg"}

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_files import write_all
 
 import cldyn
 from cldyn import Experiment, checks, data, encoders, fields, nouns
@@ -272,8 +273,9 @@ def test_docstrings_list_every_field_with_what_it_takes(kind):
 
 
 @pytest.mark.parametrize("kind", EVERY, ids=lambda kind: kind.__name__)
-def test_defaults_are_allowed_and_survive_casting_and_flattening(kind):
-    made = kind()
+def test_defaults_are_allowed_and_survive_casting_and_flattening(kind, tmp_path):
+    named = {one.name for one in dataclasses.fields(kind)}
+    made = kind(folder=write_all(tmp_path)) if "folder" in named else kind()
     nouns.check(made, "float32")
     leaves, structure = jax.tree.flatten(made)
     assert jax.tree.unflatten(structure, leaves) == made

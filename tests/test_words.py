@@ -3,6 +3,7 @@ import itertools
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from image_files import write_all
 
 from cldyn import Adam, Basis, InfoNce, Joint, Mlp, Population, Subset, noun, words
 from cldyn.experiment import NAMES
@@ -35,6 +36,7 @@ def values(field):
         "numbers": st.lists(reals).map(tuple),
         "flag": st.booleans(),
         "choice": st.sampled_from(list(takes.choices)),
+        "text": st.text(),
         "noun": st.sampled_from([one() for one in NAMES.get(field.name, {}).values()] or [None]),
     }.get(takes.kind, st.integers(takes.low if takes.kind in ("whole", "size") else 0, 2**31 - 1))
     return kind | st.sampled_from([None, float("inf")]) if takes.optional else kind
@@ -49,13 +51,23 @@ def test_every_value_of_every_field_has_a_word_that_says_it(title, name, field, 
         assert value_of(field, value) == value  # as a TOML file has it
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write_all(tmp_path_factory.mktemp("images"))
+
+
 @pytest.mark.parametrize(("title", "name", "field"), FIELDS)
-def test_the_default_said_is_the_default(title, name, field):
+def test_the_default_said_is_the_default(title, name, field, folder):
     home = [title] if "=" in title else []
     role, *_ = title.partition("=")
     if role in ("by_class", "by_view"):  # of a loss of two, of whose numbers each has one place
         home = ["loss=both", "by_class=spectral", "by_view=spectral"]
         home = [word for word in home if not word.startswith(role)] + [title]
+    home += ["problem=digits"] if title == "augmentation" else []
+    if "folder" in words.fields_of(dict(KINDS)[title]):
+        if name == "folder":
+            return refused("folder", *home, f"folder={field.default}")
+        home.append(f"folder={folder}")
     assert asked([*home, f"{name}={word_of(field.default)}"]) == asked(home)
 
 

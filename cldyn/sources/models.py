@@ -214,6 +214,3 @@ class Population:
 
 def _check_model(model: Any) -> None:
     require(isinstance(model, FeatureModel), "model", model, "a cldyn.FeatureModel")
-
-
-SOURCES = {"stored": Stored, "fresh_views": FreshViews, "population": Population}

@@ -145,9 +145,9 @@ def unit_shape(source: Any, positives: Any) -> tuple[int, int]:
 
 def stored_units(source: Any, drawn: Drawn, training: Any, x: Array) -> StoredUnits:
     """Stored units of views x [n, m, d or r]."""
-    count, m = unit_shape(source, training.positives)
+    _, m = unit_shape(source, training.positives)
     member = jnp.repeat(weighted(drawn.member), source.shape[1] // m, axis=1)
-    return StoredUnits(batch_key(training.seed), x.reshape(count, m, -1), member)
+    return StoredUnits(batch_key(training.seed), x.reshape(member.shape[1], m, -1), member)
 
 
 def weighted(member: Any) -> Array:

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 
 from cldyn import trajectory
 from cldyn.experiment import numerics
+from cldyn.held import in_axes, over, placed
 from cldyn.sweeps import devices, states
 from cldyn.sweeps.states import STATE
 from cldyn.sweeps.tiles import Part, Shape, Tile, Trajectories
@@ -32,10 +33,11 @@ def prepare_tile(tile: Tile, plan: Plan) -> tuple[Prepared, Limit | None]:
     on CPU, and can wait for ever. What fills the tile up is not done again.
     """
     prepared, limits = [], []
+    given = placed(tile.problem)
     ends = np.shape(tile.limits.weight_decay)[1]
     different = np.unique(tile.problems, return_index=True)[1]
     for i in different.tolist():
-        problem = _at(tile.problem, i)
+        problem = _at(given, i)
         trainings = [_at(tile.limits, (i, j)) for j in range(ends)]
         drawn = trajectory.draw(problem, trainings[0], plan)
         made = jax.block_until_ready(trajectory.prepare(problem, drawn, trainings[0], plan))
@@ -49,12 +51,12 @@ def prepare_tile(tile: Tile, plan: Plan) -> tuple[Prepared, Limit | None]:
 
 
 def _at(tree: Any, i: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf[i], tree)
+    return over(lambda leaf: leaf[i], tree)
 
 
 @jax.jit
 def _stack(trees: list[Any]) -> Any:
-    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    return over(lambda *leaves: jnp.stack(leaves), *trees)
 
 
 def train_one(
@@ -79,7 +81,8 @@ def begin_tile(prepared: Prepared, limits: Any, training: Any, limit: Array, pla
         setting = trajectory.with_step(Setting(prepared, training, chosen))
         return trajectory.first_state(setting, plan)
 
-    return jax.vmap(jax.vmap(one, (None, None, 0, 0)))(prepared, limits, training, limit)
+    of_problem = jax.vmap(one, (None, None, 0, 0))
+    return jax.vmap(of_problem, (in_axes(prepared), 0, 0, 0))(prepared, limits, training, limit)
 
 
 @partial(jax.jit, static_argnames=("plan", "keep"), donate_argnames="state")
@@ -103,7 +106,8 @@ def train_tile(
         return train_one(Setting(prepared, training, chosen), record_at, plan, state, keep)
 
     of_problem = jax.vmap(one, in_axes=(None, None, 0, 0, 0))
-    return jax.vmap(of_problem)(prepared, limits, training, limit, state)
+    axes = in_axes(prepared), 0, 0, 0, 0
+    return jax.vmap(of_problem, axes)(prepared, limits, training, limit, state)
 
 
 @partial(jax.jit, static_argnames=("plan", "supervised"))

@@ -8,6 +8,7 @@ from jax import ShapeDtypeStruct
 
 from cldyn import trajectory
 from cldyn.experiment import numerics
+from cldyn.held import over
 from cldyn.sweeps.devices import local, on_cpu
 from cldyn.sweeps.execute import train_tile
 from cldyn.sweeps.tiles import Trajectories, cached, parameters_of
@@ -52,7 +53,7 @@ def _bytes(trajectories: Trajectories, plan: Plan, records: int, count: int) -> 
         return trajectory.setting_of(*trajectories.first(), plan)
 
     def many(tree: Any, *counts: int) -> Any:
-        return jax.tree.map(lambda one: ShapeDtypeStruct((*counts, *one.shape), one.dtype), tree)
+        return over(lambda one: ShapeDtypeStruct((*counts, *one.shape), one.dtype), tree)
 
     with numerics(plan.precision):
         one = jax.eval_shape(setting)

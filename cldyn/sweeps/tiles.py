@@ -9,6 +9,7 @@ import numpy as np
 from cldyn import nouns, trajectory
 from cldyn.encoders import is_linear, with_rows
 from cldyn.experiment import Experiment
+from cldyn.held import over
 from cldyn.sweeps.grid import Grid
 from cldyn.trajectory import Plan, needs_test
 
@@ -105,7 +106,7 @@ class Tile(NamedTuple):
 
     problems: of its rows [b]. trajectories: on each [b, l].
     size: how many, without what fills it up.
-    problem: leaves [b, ...]. training: leaves [b, l, ...].
+    problem: leaves [b, ...], but for what is held. training: leaves [b, l, ...].
     limits: a training for every limit that occurs, leaves [b, u, ...].
     limit: which of these is a trajectory's [b, l].
     first: whether it is the first with these problems, which are to be prepared.
@@ -153,7 +154,7 @@ class Trajectories:
     def first(self) -> tuple[Any, Any]:
         """Problem and training of the first one, for shapes."""
         return (
-            jax.tree.map(lambda leaf: leaf[0], self.problem),
+            over(lambda leaf: leaf[0], self.problem),
             jax.tree.map(lambda leaf: leaf[0, 0], self.training),
         )
 
@@ -179,7 +180,7 @@ class Trajectories:
         """The tiles of a part, all of one shape."""
         for rows, table in _rows(shape, part.problems.size, part.trajectories.size):
             problems = part.problems[rows]
-            problem = jax.tree.map(lambda leaf, at=problems: leaf[at], self.problem)
+            problem = over(lambda leaf, at=problems: leaf[at], self.problem)
             limit, chosen = self._ends(problems, part.trajectories, shape.limits)
             ends = problems[:, None], chosen
             limits = jax.tree.map(lambda leaf, at=ends: leaf[at], self.training)
@@ -226,7 +227,7 @@ def _spread(experiment: Experiment, half: str, columns: Any, paths: Any, counts:
     """A half of the experiment with leaves over problems, or over all trajectories."""
     whole = nouns.cast(getattr(experiment, half), experiment.precision)
     shape = tuple(counts)
-    whole = jax.tree.map(lambda leaf: np.broadcast_to(leaf, (*shape, *np.shape(leaf))), whole)
+    whole = over(lambda leaf: np.broadcast_to(leaf, (*shape, *np.shape(leaf))), whole)
     for name, values in columns.items():
         extra = values.ndim - len(shape)
         column = tuple(np.moveaxis(values, -1, 0)) if extra else values
