@@ -20,7 +20,7 @@ from cldyn.data import (
     sample_test,
 )
 from cldyn.dynamics import simulate, start
-from cldyn.encoders import DeepLinear, Linear, Mlp
+from cldyn.encoders import Conv, DeepLinear, Diagonal, Linear, Mlp, ResNet
 from cldyn.experiment import Experiment, Training
 from cldyn.fields import static
 from cldyn.losses import InfoNce, Joint, Spectral, Supervised, Unsupervised
@@ -51,7 +51,9 @@ __all__ = [
     "AdamW",
     "Basis",
     "Constant",
+    "Conv",
     "DeepLinear",
+    "Diagonal",
     "DistinctBasis",
     "Epochs",
     "Experiment",
@@ -77,6 +79,7 @@ __all__ = [
     "Perturbed",
     "Population",
     "Refused",
+    "ResNet",
     "RmsProp",
     "Spectral",
     "Stored",

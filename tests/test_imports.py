@@ -23,7 +23,7 @@ BELOW = {
     "data": {"checks", "fields", "nouns"},
     "losses": {"fields", "nouns"},
     "batches": {"fields", "nouns"},
-    "encoders": {"fields", "nouns", "linalg"},
+    "encoders": {"checks", "fields", "nouns", "linalg"},
     "optimizers": {"checks", "fields", "nouns", "dynamics"},
     "observables": {"linalg"},
     "measures": {"data", "observables"},
