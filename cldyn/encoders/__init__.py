@@ -25,6 +25,7 @@ from cldyn.encoders.linear import (
     with_rows,
 )
 from cldyn.encoders.mlp import Mlp
+from cldyn.encoders.network import symmetric
 from cldyn.encoders.resnet import ResNet
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "end_to_end",
     "is_linear",
     "project",
+    "symmetric",
     "with_rows",
 ]
 
