@@ -164,6 +164,9 @@ def calculated(encoder, d):
     many = jax.tree.map(lambda *leaves: np.stack(leaves), *alone)
     x = np.random.default_rng(1).normal(size=(2, 2, d))
 
+    def row_by_row(params, x):
+        return jax.lax.map(lambda row: encoder.apply(params, row), x)
+
     @jax.jit
     def program(many, x):
         first = jax.tree.map(lambda leaf: leaf[0], many)
@@ -172,12 +175,7 @@ def calculated(encoder, d):
             "seen": encoder.through(first, x),
             "slope": square(first, x),
             "together": jax.vmap(encoder.apply, (0, None))(many, x),
-            "alone": jax.lax.map(
-                lambda params: jax.lax.map(
-                    lambda row: encoder.apply(params, row), x.reshape(-1, d)
-                ),
-                many,
-            ),
+            "alone": jax.lax.map(lambda params: row_by_row(params, x.reshape(-1, d)), many),
         }
 
     return alone[0], x, program(many, x)
