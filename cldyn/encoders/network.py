@@ -7,6 +7,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from cldyn.checks import is_size, require
@@ -44,19 +45,25 @@ class Network:
         raise NotImplementedError
 
     def init(self, key: Array, d: int) -> Any:
-        """Parameters of flax: kernels of He's variance 2/fan_in times init_scale^2, offsets zero.
+        """Parameters of flax: kernels N(0, 2/fan_in) times init_scale, offsets zero.
 
         Source: He et al. (2015) for the variance.
         """
-        scale = jnp.asarray(self.init_scale)
-        drawn = self.module.lazy_init(key, jax.ShapeDtypeStruct((1, d), jnp.float32))
-
-        def started(path: Any, leaf: Array) -> Array:
-            if path[-1].key == "kernel":  # linen draws them of variance 1/fan_in
-                return jnp.sqrt(2.0).astype(scale.dtype) * scale * leaf
-            return leaf + jnp.asarray(self.threshold) if path[-1].key == "threshold" else leaf
-
-        return jax.tree_util.tree_map_with_path(started, drawn)
+        scale, row = jnp.asarray(self.init_scale), jnp.zeros((1, d), jnp.float32)
+        shapes = jax.eval_shape(self.module.init, key, row)
+        leaves, structure = jax.tree_util.tree_flatten_with_path(shapes)
+        ends = np.cumsum([leaf.size if path[-1].key == "kernel" else 0 for path, leaf in leaves])
+        # All in one draw: one for each of many layers takes XLA the longest of all to compile.
+        entries = jnp.split(jax.random.normal(key, (ends[-1],), jnp.float32), ends[:-1])
+        started = []
+        for (path, leaf), drawn in zip(leaves, entries, strict=True):
+            if path[-1].key == "kernel":
+                spread = scale * math.sqrt(2 / math.prod(leaf.shape[:-1]))
+                started.append(spread * drawn.reshape(leaf.shape))
+            else:
+                value = {"threshold": self.threshold, "scale": 1.0}.get(path[-1].key, 0.0)
+                started.append(jnp.full(leaf.shape, value, scale.dtype))
+        return jax.tree.unflatten(structure, started)
 
     def apply(self, params: Any, x: Array) -> Array:
         """Embeddings [..., p] of inputs [..., d]."""
