@@ -20,7 +20,7 @@ from cldyn.data import (
     sample_test,
 )
 from cldyn.dynamics import simulate, start
-from cldyn.encoders import DeepLinear, Linear, Mlp
+from cldyn.encoders import Conv, DeepLinear, Diagonal, Linear, Mlp, ResNet
 from cldyn.experiment import Experiment, Training
 from cldyn.fields import static
 from cldyn.losses import (
@@ -63,7 +63,9 @@ __all__ = [
     "Both",
     "CappedSpectral",
     "Constant",
+    "Conv",
     "DeepLinear",
+    "Diagonal",
     "DistinctBasis",
     "Epochs",
     "Experiment",
@@ -89,6 +91,7 @@ __all__ = [
     "Perturbed",
     "Population",
     "Refused",
+    "ResNet",
     "RmsProp",
     "Spectral",
     "Stored",

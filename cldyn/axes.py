@@ -109,7 +109,7 @@ def _put(groups: list[dict[str, Any]], names: list[str], value: str) -> None:
 
 def _several(name: str, value: Any) -> bool:
     """Whether a value stands for several ones: an axis."""
-    tuples = _kind(name) == "numbers"
+    tuples = _kind(name) in ("numbers", "sizes")
     if isinstance(value, list):
         return not tuples or any(isinstance(one, list) for one in value)
     if not isinstance(value, str):

@@ -22,7 +22,8 @@ def is_noun(value: Any) -> bool:
 class Takes:
     """What a field takes.
 
-    kind: number, numbers (a tuple of them), whole, size, choice, flag, text, noun, array or other.
+    kind: number, numbers (a tuple of them), whole, size, sizes (a tuple of them), choice, flag,
+        text, noun, array or other.
     low, high: bounds. above, below: whether these are excluded. choices: of a choice, or names of
     the nouns there are. optional: whether None is allowed.
     """
@@ -44,6 +45,8 @@ class Takes:
             words = {"flag": "True or False", "text": "text"}[self.kind]
         elif self.kind in ("whole", "size"):
             words = f"a whole number from {self.low} to 2^31 - 1"
+        elif self.kind == "sizes":
+            words = f"a tuple of whole numbers from {self.low} to 2^31 - 1"
         else:
             words = {"numbers": "a tuple of numbers, each ", "array": "an array of "}.get(
                 self.kind, ""
@@ -73,6 +76,8 @@ class Takes:
             return is_noun(value)
         if self.kind == "size":
             return is_size(value, self.low)
+        if self.kind == "sizes":
+            return isinstance(value, tuple) and all(is_size(one, self.low) for one in value)
         if self.kind == "whole":
             return is_whole(value) and self.low <= int(value) < 2**31
         if self.kind == "numbers":
@@ -118,6 +123,11 @@ def whole(default: int, says: str, low: int = 0) -> Any:
 def size(default: int, says: str, low: int = 1) -> Any:
     """A whole number that fixes a shape: static."""
     return _declared(default, says, Takes("size", low), True)
+
+
+def sizes(default: tuple[int, ...], says: str, low: int = 1) -> Any:
+    """A tuple of whole numbers that fixes shapes: static."""
+    return _declared(default, says, Takes("sizes", low), True)
 
 
 def choice(default: str, says: str, *allowed: str) -> Any:

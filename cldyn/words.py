@@ -133,12 +133,17 @@ def _numbers(given: str) -> tuple[float, ...]:
     return tuple(float(one) for one in given.split(",")) if given else ()
 
 
+def _sizes(given: str) -> tuple[int, ...]:
+    return tuple(int(one) for one in given.split(",")) if given else ()
+
+
 _READ: dict[str, Callable[[str], Any]] = {
     "flag": _flag,
     "whole": int,
     "size": int,
     "number": float,
     "numbers": _numbers,
+    "sizes": _sizes,
 }
 
 

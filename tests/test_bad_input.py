@@ -120,6 +120,8 @@ SCHEDULED = RATE | {"schedule": ("cosine", None, 3, Gd(), InverseTime)}
 UNIT, DECAY = {"learning_rate_unit": ("relative", None)}, (-0.1, 1.0, NAN, None)
 SQUARES = {"square_decay": (*DECAY, "b2"), "epsilon": (0.0, NAN, INF, 1e-50)}
 EMBEDS = {"embed_dim": (0, -1, 2.0, None, True), "init_scale": (-1.0, NAN, INF, None)}
+SIZES, SHAPE = (*SIZE, (4, 0), (4.0,), "8"), ((8, 8), (8, 8, 0), 64, None, (5, 5, 1))
+NETWORK = EMBEDS | {"head": SIZES}
 BATCH = {"batch_size": (1, 0, 8.0, None, True, 17)}
 SET = {
     "augmentation": (None, "crop", Augment),
@@ -154,7 +156,22 @@ BAD = {
     Perturbed(): {"noise_length": (-1.0,), "change_length": AT_LEAST_ZERO, "change_rank": WHOLE},
     Linear(): EMBEDS | {"bias": FLAG, "init_scale_unit": ("root", None)},
     DeepLinear(): EMBEDS | {"bias": FLAG, "depth": (1, 0, -1, 2.0, True, None)},
-    Mlp(): EMBEDS | {"hidden": SIZE},
+    Mlp(): NETWORK
+    | {
+        "hidden": SIZES,
+        "activation": ("sine", None),
+        "threshold": FINITE,
+        "bias": FLAG,
+        "rectified": FLAG,
+    },
+    cldyn.Diagonal(): {
+        "first": AT_LEAST_ZERO,
+        "second": AT_LEAST_ZERO,
+        "threshold": FINITE,
+        "drawn": ("uniform", None),
+    },
+    cldyn.Conv(): NETWORK | {"shape": SHAPE, "channels": (*SIZES, ()), "hidden": SIZES},
+    cldyn.ResNet(): NETWORK | {"shape": SHAPE, "width": SIZE, "last": SIZE, "blocks": (*SIZES, ())},
     Joint(): {"beta": (*SHARE, True)},
     InfoNce(): {
         "temperature": POSITIVE,

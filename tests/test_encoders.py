@@ -58,24 +58,3 @@ def test_layers_are_multiplied_from_the_first_on(seed, above):
     np.testing.assert_allclose(encoders.end_to_end(layers), product, atol=1e-12)
     encoder = DeepLinear(embed_dim=3, depth=above + 1) if above else Linear(3)
     np.testing.assert_allclose(encoder.apply(layers, x), with_one(x) @ product.T, atol=1e-12)
-
-
-def layers_of(params):
-    """Layers of a perceptron, the wider one first."""
-    return sorted(params["params"].values(), key=lambda layer: -layer["bias"].size)
-
-
-def test_perceptron_is_its_formula_from_a_start_of_he():
-    encoder = Mlp(hidden=300, embed_dim=4, init_scale=0.5)
-    params = encoder.init(jax.random.key(0), 200)
-    inner, outer = layers_of(params)
-    for layer, fan_in in ((inner, 200), (outer, 300)):
-        expected = 0.5 * np.sqrt(2 / fan_in)
-        np.testing.assert_allclose(np.std(layer["kernel"]), expected, rtol=0.1)
-        assert not np.any(layer["bias"])
-    x = np.random.default_rng(0).normal(size=(3, 2, 200))
-    params = jax.tree.map(lambda leaf: leaf + 0.1, params)  # so that offsets count
-    inner, outer = layers_of(params)
-    hidden = np.maximum(x @ np.array(inner["kernel"]) + np.array(inner["bias"]), 0)
-    expected = hidden @ np.array(outer["kernel"]) + np.array(outer["bias"])
-    np.testing.assert_allclose(encoder.apply(params, x), expected, rtol=1e-5, atol=1e-5)

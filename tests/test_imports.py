@@ -24,7 +24,7 @@ BELOW = {
     "data": {"checks", "fields", "nouns"},
     "losses": {"checks", "fields", "nouns"},
     "batches": {"fields", "nouns"},
-    "encoders": {"fields", "nouns", "linalg"},
+    "encoders": {"checks", "fields", "nouns", "linalg"},
     "optimizers": {"checks", "fields", "nouns", "dynamics"},
     "observables": {"linalg"},
     "probes": {"linalg"},

@@ -34,6 +34,7 @@ def values(field):
     kind = {
         "number": reals,
         "numbers": st.lists(reals).map(tuple),
+        "sizes": st.lists(st.integers(1, 2**31 - 1)).map(tuple),
         "flag": st.booleans(),
         "choice": st.sampled_from(list(takes.choices)),
         "text": st.text(),

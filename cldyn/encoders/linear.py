@@ -1,9 +1,4 @@
-"""Encoders: nouns with `init(key, d) -> params` and `apply(params, x [..., d]) -> [..., p]`.
-
-A linear encoder has `is_linear = True`, the fields embed_dim, bias and rows (of W, those from
-embed_dim on zero; 0: embed_dim of them), a depth, and `Layers` as its params, which may then live
-in any coordinates of the inputs. Every other encoder is trained on inputs as they are.
-"""
+"""Linear encoders of any depth, whose params are `Layers`."""
 
 from dataclasses import fields, replace
 from typing import Any, NamedTuple
@@ -163,54 +158,8 @@ class DeepLinear(_Linear):
         return Layers(scale * rows, jnp.broadcast_to(scale * rows @ rows.T, above))
 
     def through(self, params: Layers, x: Array) -> dict[str, Array]:
-        """Outputs [..., p] of the first layer, below the projection head."""
+        """Embeddings of the first layer [..., p]."""
         return {"pre": append_one(x, self.bias) @ params.first.T}
-
-
-class _Perceptron(nn.Module):
-    hidden: int
-    outputs: int
-
-    @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """Embeddings [..., outputs]."""
-        return nn.Dense(self.outputs, param_dtype=x.dtype)(
-            nn.relu(nn.Dense(self.hidden, param_dtype=x.dtype)(x))
-        )
-
-
-@noun
-class Mlp:
-    """A perceptron with one hidden layer of rectified units, f(x) = W_2 relu(W_1 x + b_1) + b_2.
-
-    Source: He et al. (2015) for the variance of the start, times init_scale^2.
-    """
-
-    hidden: int = size(128, "width of the hidden layer")
-    embed_dim: int = size(3, _EMBED_DIM)
-    init_scale: float = number(1.0, "scale of all weights at the start, of He's", 0)
-
-    layers = ("hidden",)
-
-    def init(self, key: Array, d: int) -> Any:
-        """Parameters of flax."""
-        scale = jnp.asarray(self.init_scale)
-        drawn = _Perceptron(self.hidden, self.embed_dim).init(key, jnp.zeros((1, d), jnp.float32))
-        # Dense starts at variance 1/fan_in; rectified inputs want twice that.
-        return jax.tree.map(lambda leaf: jnp.sqrt(2.0).astype(scale.dtype) * scale * leaf, drawn)
-
-    def apply(self, params: Any, x: Array) -> Array:
-        """Embeddings [..., p] of inputs [..., d]."""
-        embeddings: Any = _Perceptron(self.hidden, self.embed_dim).apply(params, x)
-        return embeddings
-
-    def through(self, params: Any, x: Array) -> dict[str, Array]:
-        """Hidden units [..., hidden] of inputs [..., d]."""
-        inner = params["params"]["Dense_1"]  # flax counts the outer one first
-        return {"hidden": nn.relu(x @ inner["kernel"] + inner["bias"])}
-
-
-ENCODERS = {"linear": Linear, "deep_linear": DeepLinear, "mlp": Mlp}
 
 
 def is_linear(encoder: Any) -> bool:
