@@ -15,7 +15,7 @@ class Observed(NamedTuple):
     embed: name of a probe -> embeddings [s, p]. "train" and "test" rows; "directions" v_j [K, p]
         less the embedded origin; "class_gap" and "subclass_gap", differences of embedded means.
         With the name of a layer behind it what that has in place of the output: "input" the inputs
-        as they are, "pre" of a `DeepLinear`, "hidden" of an `Mlp`.
+        as they are, "pre" what a projection head gets, and others that an encoder names.
     groups: name of rows -> one-hot classes and subclasses ([classes, s], [subclasses, s]).
     views: m; training rows are the m views of one example after those of another.
     loss: () -> training loss.
@@ -90,8 +90,8 @@ class Measure:
 
         Example:
             >>> import cldyn
-            >>> cldyn.MEASURES["subclass_accuracy"].at("hidden").name
-            'hidden_subclass_accuracy'
+            >>> cldyn.MEASURES["subclass_accuracy"].at("pre").name
+            'pre_subclass_accuracy'
         """
         dims = tuple(f"{layer}_{dim}" if dim == "output" else dim for dim in self.dims)
         name, says = f"{layer}_{self.name}", f"{self.says}, of the layer {layer}"

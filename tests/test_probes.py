@@ -269,12 +269,12 @@ def expected_of(embed):
 
 
 def test_measures_of_every_layer_of_a_perceptron_are_of_its_embeddings():
-    names = [*ASKED[:2], *(f"hidden_{name}" for name in ASKED), "input_subclass_gap"]
-    names += ["hidden_feature_norms", "input_feature_norms", "hidden_embeddings"]
+    names = [*ASKED[:2], *(f"pre_{name}" for name in ASKED), "input_subclass_gap"]
+    names += ["pre_feature_norms", "input_feature_norms", "pre_embeddings"]
     run, encoder = cldyn.run(NETWORK, [0, 30], measure=names), NETWORK.training.encoder
     layers = {
         "": lambda x: encoder.apply(run.weights, x),
-        "hidden_": lambda x: encoder.through(run.weights, x)["hidden"],
+        "pre_": lambda x: encoder.through(run.weights, x)["pre"],
         "input_": lambda x: x,
     }
     for prefix, embed in layers.items():
@@ -282,13 +282,13 @@ def test_measures_of_every_layer_of_a_perceptron_are_of_its_embeddings():
             if prefix + name in names:
                 found = run.records[prefix + name][-1]
                 np.testing.assert_allclose(found, value, rtol=1e-6, err_msg=prefix + name)
-    hidden = layers["hidden_"]
+    hidden = layers["pre_"]
     norms = np.linalg.norm(np.array(hidden(np.eye(6)[:2])) - hidden(np.zeros((1, 6))), axis=1)
-    np.testing.assert_allclose(run.records["hidden_feature_norms"][-1], norms, rtol=1e-6)
+    np.testing.assert_allclose(run.records["pre_feature_norms"][-1], norms, rtol=1e-6)
     np.testing.assert_allclose(run.records["input_feature_norms"], 1, rtol=1e-12)
-    rows = run.records["hidden_embeddings"][-1]
+    rows = run.records["pre_embeddings"][-1]
     np.testing.assert_allclose(rows, hidden(TEST), rtol=1e-6, atol=1e-9)
-    assert run.records["hidden_uniformity"][0] != run.records["hidden_uniformity"][1]
+    assert run.records["pre_uniformity"][0] != run.records["pre_uniformity"][1]
 
 
 def test_what_a_measure_of_ones_own_sees_of_layers():
@@ -298,14 +298,14 @@ def test_what_a_measure_of_ones_own_sees_of_layers():
     def seen(measure):
         return cldyn.run(NETWORK, [0, 5], measure=[measure]).records[measure.name]
 
-    own = of(lambda seen: seen.embed("test", "hidden"))
-    np.testing.assert_array_equal(seen(own), seen(cldyn.MEASURES["embeddings"].at("hidden")))
+    own = of(lambda seen: seen.embed("test", "pre"))
+    np.testing.assert_array_equal(seen(own), seen(cldyn.MEASURES["embeddings"].at("pre")))
     alike = of(lambda seen: seen.embed("test") + 0 * seen.embed("test", "input")[:, :1])
-    np.testing.assert_array_equal(seen(replace(alike, layer="hidden")), seen(own))
+    np.testing.assert_array_equal(seen(replace(alike, layer="pre")), seen(own))
     with pytest.raises((TypeError, AttributeError)):  # what steps change is not of the inputs
-        seen(of(lambda seen: seen.embed("test", "hidden"), layer="input"))
-    with pytest.raises(cldyn.Refused, match="layer: 'pre', allowed is one of input, hidden"):
-        seen(of(lambda seen: seen.embed("test", "pre")))
+        seen(of(lambda seen: seen.embed("test", "pre"), layer="input"))
+    with pytest.raises(cldyn.Refused, match="layer: 'head', allowed is one of input, pre"):
+        seen(of(lambda seen: seen.embed("test", "head")))
 
 
 @pytest.mark.parametrize("in_frame", [True, False])
@@ -330,10 +330,10 @@ def test_below_a_linear_head_and_of_inputs_in_both_coordinates(in_frame):
 
 
 def test_a_sweep_of_layers_is_its_runs_and_names_their_axes():
-    names = ["hidden_subclass_accuracy", "input_uniformity", "embeddings", "hidden_embeddings"]
+    names = ["pre_subclass_accuracy", "input_uniformity", "embeddings", "pre_embeddings"]
     axes = [{"learning_rate": [0.1, 0.5]}, {"seed": [0, 1, 2]}]
     many = cldyn.sweep(NETWORK, axes, [0, 20], measure=names, progress=False)
-    assert many.sizes["output"] == 3 and many.sizes["hidden_output"] == 9
+    assert many.sizes["output"] == 3 and many.sizes["pre_output"] == 9
     assert many.input_uniformity.attrs["long_name"].endswith("of the layer input")
     assert many.input_uniformity.dims == ("learning_rate", "seed", "step")
     for rate, seed in ((0.1, 2), (0.5, 0)):
@@ -347,11 +347,11 @@ def test_a_sweep_of_layers_is_its_runs_and_names_their_axes():
     ("experiment", "name", "told"),
     [
         (SMALL, "pre_subclass_accuracy", "subclass_accuracy, alone or behind .* input$"),
-        (NETWORK, "pre_train_class_gap", "train_class_gap, alone or behind .* input, hidden$"),
-        (NETWORK, "hidden_loss", "loss alone"),
-        (NETWORK, "hidden_los", "cldyn.Measure or"),
+        (NETWORK, "head_train_class_gap", "train_class_gap, alone or behind .* input, pre$"),
+        (NETWORK, "pre_loss", "loss alone"),
+        (NETWORK, "pre_los", "cldyn.Measure or"),
         (NETWORK, 3, "cldyn.Measure or"),
-        (NETWORK, cldyn.MEASURES["uniformity"].at("pre"), "input, hidden$"),
+        (NETWORK, cldyn.MEASURES["uniformity"].at("head"), "input, pre$"),
         (
             SMALL.replace(problem=Population(), batch=Iid(8)),
             "input_test_class_gap",

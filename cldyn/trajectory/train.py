@@ -167,7 +167,7 @@ def run(
         record_at: increasing steps >= 0; the run ends at the last.
         measure: names among `cldyn.MEASURES` or measures of your own; by default those that need
             no sample of embeddings (but gaps of a nonlinear encoder, which are of test rows). A
-            layer before a name, as in "hidden_subclass_accuracy", asks for that of the layer;
+            layer before a name, as in "pre_subclass_accuracy", asks for that of the layer;
             "input_" for that of the inputs as they are.
         state: that of an earlier run of the same experiment, to continue from; None: the start.
 
