@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from itertools import combinations
 from typing import Any
 
 import jax
@@ -51,7 +52,7 @@ class InfoNce:
         """The loss of embeddings [N, p]."""
         z = self._compared(columns_of(embeddings, pairs))
         share, near = _positives(z, pairs, self.negatives == "cross_view")
-        whole = share @ jax.nn.logsumexp(self._scores(z, pairs), axis=1)
+        whole = share @ self._log_sums(z, pairs)
         return whole - jnp.sum(z * near) / self.temperature
 
     def _compared(self, columns: Array) -> Array:
@@ -61,13 +62,19 @@ class InfoNce:
         length = jnp.sum(columns**2, axis=0)
         return columns / jnp.sqrt(jnp.where(length > 0, length, 1))
 
-    def _scores(self, z: Array, pairs: Pairs) -> Array:
-        """Similarities over tau [N, N], -infinity where rows are not compared."""
-        check_views(self, pairs.within.shape[0])
-        row = jnp.arange(z.shape[1])
-        if self.negatives == "cross_view":
-            row = row // pairs.member.shape[1]  # columns are ordered by view
-        return jnp.where(row[:, None] == row, -jnp.inf, z.T @ z / self.temperature)
+    def _log_sums(self, z: Array, pairs: Pairs) -> Array:
+        """ln sum_(k in A(i)) exp(s_ik/tau) of every row [N]."""
+        m, b = pairs.within.shape[0], pairs.member.shape[1]
+        check_views(self, m)
+        if self.negatives == "all":
+            scores = z.T @ z / self.temperature
+            return jax.nn.logsumexp(jnp.where(jnp.eye(m * b, dtype=bool), -jnp.inf, scores), axis=1)
+        views: list[list[Array]] = [[] for _ in range(m)]
+        for u, v in combinations(range(m), 2):  # a block of scores serves the rows of both views
+            scores = z[:, u * b : (u + 1) * b].T @ z[:, v * b : (v + 1) * b] / self.temperature
+            views[u].append(jax.nn.logsumexp(scores, axis=1))
+            views[v].append(jax.nn.logsumexp(scores, axis=0))
+        return jnp.concatenate([jax.nn.logsumexp(jnp.stack(one), axis=0) for one in views])
 
 
 def _positives(z: Array, pairs: Pairs, across: bool) -> tuple[Array, Array]:
