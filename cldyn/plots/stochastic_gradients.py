@@ -22,10 +22,15 @@ def stochastic_gradients(plane: xr.Dataset, courses: xr.Dataset) -> Figure:
     """
     figure = Figure(figsize=(12, 4.6), layout="constrained")
     axes: Any = figure.subplots(1, 3, width_ratios=(1, 1, 1.1))
-    median = plane.feature_norms.sel(feature="class").median("seed")
+    median = plane.feature_norms.sel(feature="class").median("seed", skipna=False)
     time = plane.attrs["flow_time"]
-    _map(axes[0], plane, median, f"trained, medians of {plane.sizes['seed']} seeds")
-    mesh = _map(axes[1], plane, plane.predicted.sel(level=0.5), "predicted by the law")
+    _map(
+        axes[0],
+        plane,
+        median,
+        f"trained, medians of {plane.sizes['seed']} seeds\n(white: diverged)",
+    )
+    mesh = _map(axes[1], plane, plane.predicted.sel(level=0.5), "predicted by the law\n")
     told = f"class: {parts.CLASS} at flow time {time:g}"
     figure.colorbar(mesh, ax=axes[:2].tolist(), label=told, pad=0.02)
     strokes = {"half is back, by the law": {**parts.CURVE, **parts.ON_MAP}}
