@@ -132,7 +132,7 @@ def _broken() -> list[Row]:
     )
     two = "own features shared by two examples"
     unchanged = still.values.ravel()
-    farthest = float(unchanged[np.abs(unchanged - closed).values.argmax()])
+    farthest = float(unchanged[np.abs(unchanged - closed).argmax()])
     return [
         close(Subject("no change of the class", what, "farthest"), closed, farthest, 1e-8),
         at_most(

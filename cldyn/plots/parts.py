@@ -91,8 +91,8 @@ def band(axis: Any, curves: xr.DataArray, along: str, feature: str, **line: Any)
 
 def spread(axis: Any, values: xr.DataArray, along: str, feature: str, **points: Any) -> None:
     """Median over seeds of [seed, along] as points, with bars from the least to the largest."""
-    ends = values.quantile([0, 0.5, 1], "seed", skipna=False)
-    low, middle, high = ends.transpose("quantile", along).values
+    shares = values.quantile([0, 0.5, 1], "seed", skipna=False)
+    low, middle, high = shares.transpose("quantile", along).values
     look = {"fmt": marker(feature), "ms": 5.5, "capsize": 3, "color": colour(feature), **points}
     axis.errorbar(values[along], middle, yerr=[middle - low, high - middle], **look)
 
