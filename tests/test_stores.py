@@ -40,6 +40,8 @@ AXES = [
     {"init_scale": [0.01, 0.02]},
 ]
 STEPS = [0, 3, 10]
+# Other processes cut tiles as ever, so that what they do is cut into blocks by its seeds alone.
+WIDE = [AXES[0], {"seed": range(25), "data_seed": range(25)}, AXES[2]]
 
 
 @pytest.fixture
@@ -519,37 +521,39 @@ def test_what_can_only_be_read_is_looked_at_and_complete_or_refused(tmp_path, mo
             sweep(tmp_path / name, axes)
 
 
-def test_an_executor_does_the_same_and_a_broken_one_leaves_what_is_done(tmp_path, small_blocks):
-    memory = cldyn.sweep(FEW, AXES, STEPS)
+def test_an_executor_does_the_same_and_a_broken_one_leaves_what_is_done(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks_module, "WORK", 1)
+    memory = cldyn.sweep(FEW, WIDE, STEPS)
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        same(sweep(tmp_path / "s", executor=pool), memory)
+        same(sweep(tmp_path / "s", WIDE, executor=pool), memory)
         flipped(next(one for one in (tmp_path / "s/loss/c").rglob("*") if one.is_file()))
         with pytest.warns(UserWarning, match="damaged"):
-            same(sweep(tmp_path / "s", executor=pool), memory)
+            same(sweep(tmp_path / "s", WIDE, executor=pool), memory)
         pool.submit(os.getpid).result()
         for process in pool._processes.values():
             process.kill()
         with pytest.raises(Exception, match="terminated") as told:
-            sweep(tmp_path / "t", executor=pool)
+            sweep(tmp_path / "t", WIDE, executor=pool)
         assert "kept" in str(told.value.__notes__)
-    same(sweep(tmp_path / "t"), memory)
+    same(sweep(tmp_path / "t", WIDE), memory)
 
 
 @pytest.mark.slow
-def test_dask_does_the_same_though_a_worker_is_killed(tmp_path, small_blocks, monkeypatch):
+def test_dask_does_the_same_though_a_worker_is_killed(tmp_path, monkeypatch):
+    monkeypatch.setattr(blocks_module, "WORK", 1)
     distributed = pytest.importorskip("distributed")
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
-    steps = [0, 2000, 4000]
+    steps = [0, 500, 1000]
     options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
     with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
         workers = client.run(os.getpid)
         with ThreadPoolExecutor(1) as aside:
-            asked = aside.submit(sweep, tmp_path / "s", steps=steps, executor=client.get_executor())
+            asked = aside.submit(sweep, tmp_path / "s", WIDE, steps, executor=client.get_executor())
             while not any((tmp_path / "s" / RECORDED / "c").rglob("*")):
                 time.sleep(0.05)
             os.kill(min(workers.values()), signal.SIGKILL)
             found = asked.result(timeout=120)
-    same(found, cldyn.sweep(FEW, AXES, steps))
+    same(found, cldyn.sweep(FEW, WIDE, steps))
 
 
 def test_locks_are_of_processes_and_end_with_them(tmp_path):

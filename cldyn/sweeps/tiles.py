@@ -66,6 +66,18 @@ def tile_shape(counts: tuple[int, int], fits: int, inputs: int, apart: bool) -> 
     return Shape(rows, 2 if length * rows == 1 else length)
 
 
+def _of_block(whole: Shape, counts: tuple[int, int], apart: bool) -> Shape:
+    """The shape for a block of a sweep: with rows as long as of the whole, but no more than it has.
+
+    Products of a row are sums in an order that its length decides, on some processors: so what is
+    stored is bit for bit what memory holds.
+    """
+    (problems, trajectories), length = counts, whole.trajectories
+    one = apart and problems == 1
+    rows = min(whole.rows, -(-trajectories // length) if one else problems)
+    return Shape(max(rows, 2 if length == 1 else 1), length, one=one)
+
+
 def parameters_of(experiment: Experiment, plan: Plan, rows: int) -> int:
     """Bytes of the parameters of a trajectory. rows: of W."""
     encoder, item = experiment.training.encoder, np.dtype(experiment.precision).itemsize
@@ -166,15 +178,16 @@ class Trajectories:
         self, fits: int, inputs: int, plan: Plan, counts: tuple[int, int] | None = None
     ) -> Shape:
         """The shape of tiles of so many problems and trajectories of each; None: of all."""
-        counts = counts or self.counts
         # Batches are shared along a row.
         on_cpu = jax.default_backend() == "cpu"
         apart = plan.in_frame and not plan.draws and on_cpu
         if on_cpu:  # a core's cache is no reason to leave other cores without a tile
-            each = max(1, counts[0] * counts[1] // _CORES)
+            each = max(1, self.counts[0] * self.counts[1] // _CORES)
             fits = min(fits, max(_FEW, 1 << each.bit_length() - 1))
-        shape = tile_shape(counts, fits, inputs, apart)
-        return shape._replace(limits=min(self.widest, counts[1]))
+        shape = tile_shape(self.counts, fits, inputs, apart)
+        if counts:
+            shape = _of_block(shape, counts, apart)
+        return shape._replace(limits=min(self.widest, (counts or self.counts)[1]))
 
     def cut(self, shape: Shape, part: Part) -> Iterator[Tile]:
         """The tiles of a part, all of one shape."""
