@@ -53,8 +53,9 @@ def test_list_names_every_claim(capsys):
     for statement, says in paper.STATEMENTS.items():
         assert says in " ".join(below.split())
         built = paper.that_show(cli.claims.CLAIMS, statement)
-        line = ", ".join(one.name for one in built) or "not built yet"
-        assert line in below.split(statement, 1)[1].splitlines()[1]
+        line = below.split(statement, 1)[1].splitlines()[1]
+        assert all(one.name in line for one in built)
+        assert built or "cldyn sweep" in line
 
 
 @pytest.mark.parametrize(

@@ -109,7 +109,9 @@ def listing() -> list[str]:
         lines += [f"  needs: {size.needs}", f"  cost: {size.cost}"]
         lines += [f"  {command}" for command in size.commands]
         for measure in dict.fromkeys(one.measure for one in size.numbers):
-            some = (f"{one.value:g} ({one.where})" for one in size.numbers if one.measure == measure)
+            some = (
+                f"{one.value:g} ({one.where})" for one in size.numbers if one.measure == measure
+            )
             told = f"  reported, {measure}: {'; '.join(some)}"
             lines += textwrap.wrap(told, 100, subsequent_indent=" " * 4)
     return lines
