@@ -103,8 +103,10 @@ def test_a_size_is_planned_trained_compared_and_resumed_elsewhere(
     other.mkdir()
     write_mnist(other, seed=1)
     words = ["randbit-mnist", *CONV, "hidden=3", "bits=0,5"]
-    status, out, err = call(capsys, "sweep", *words, "--dry-run", "--data", data)
+    planned = [*(set(words) - {"steps=2"}), "steps=100000000"]  # a few of which are timed
+    status, out, err = call(capsys, "sweep", *planned, "--dry-run", "--data", data)
     assert (status, err) == (0, "") and "trajectories  6: " in out
+    assert " h here" in out or " days here" in out
     status, out, err = call(capsys, "sweep", *words, "--store", store, "--data", data)
     assert (status, err) == (0, "") and "6 of 6 trajectories" in out
     assert str(data) not in (store / "zarr.json").read_text()

@@ -51,7 +51,7 @@ class Sweep:
         shard: i/n, the i-th of n parts of the work, from 1 on; auto: as a job array says.
         precision: float32 or float64, of all numbers.
         devices: how many of this machine's devices share the work (default: all).
-        dry_run: say what it would take, and train one block for an estimate.
+        dry_run: say what it would take; a block is timed, of a long one a few steps.
     """
 
     words: Annotated[

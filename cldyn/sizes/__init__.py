@@ -11,7 +11,7 @@ from cldyn.checks import one_of, refuse
 
 
 class Number(NamedTuple):
-    """A number of the paper. at: fields by name, where it is. measure: what. value: how much."""
+    """A reported number. at: fields by name, where it is. measure: what. value: how much."""
 
     at: Mapping[str, float]
     measure: str
@@ -29,7 +29,7 @@ class Size:
 
     name: of the file, which `cldyn sweep` takes. path: of the file. shows: statements of the paper.
     needs: files and machine. cost: roughly. each: words of every sweep, where what differs is no
-    axis; one without words where all is one sweep. numbers: of the paper, as far as it has any.
+    axis; one without words where all is one sweep. numbers: reported ones, as far as there are any.
     """
 
     name: str
