@@ -72,8 +72,11 @@ def chosen(claims: Sequence[Claim], words: Sequence[str]) -> tuple[list[Claim], 
         require(statement in STATEMENTS, "statement", word, f"one of {', '.join(near)}")
         found = [claim.name for claim in that_show(claims, statement)]
         if not found:
-            commands, needs = _sizes_of(statement)
-            allowed = f"one that a claim shows; at the paper's size it is {commands} ({needs})"
+            there = [name for name in STATEMENTS if that_show(claims, name)]
+            allowed = f"one that a claim shows: {', '.join(there)}"
+            if sizes.that_show(statement):
+                commands, needs = _sizes_of(statement)
+                allowed = f"one that a claim shows; at its own size it is {commands} ({needs})"
             refuse("statement", f"{statement}: {STATEMENTS[statement]}", allowed)
         statements.append(statement)
         wanted += found
