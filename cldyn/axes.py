@@ -14,7 +14,7 @@ from cldyn.experiment import Experiment
 from cldyn.fields import part, size
 from cldyn.nouns import noun, takes_of
 
-_APART = ("axes", "measure", "record_at")  # of a file, beside names of fields
+_APART = ("about", "axes", "measure", "record_at")  # of a file, beside names of fields
 _OPTIONS = ("store", "states", "shard", "devices", "resume")  # of the command alone
 
 
@@ -40,7 +40,8 @@ def swept(given: Iterable[str]) -> Swept:
     """The sweep that words ask for, checked.
 
     A file has names like `cldyn run`, and beside them measure, record_at and [[axes]]: a table for
-    every group, whose names are zipped. A name with several values is a group of its own. Words add
+    every group, whose names are zipped; [about], remarks of any kind, is not read. A name with
+    several values is a group of its own. Words add
     to the file or override it: name=a,b,c is an axis, and name,other=a,b,c zips two of the same
     values; of a tuple name=1,2;3,4 is one. Whole numbers may be said as first:last, without the
     last. measure=loss,feature_norms is no axis.
@@ -63,7 +64,7 @@ def swept(given: Iterable[str]) -> Swept:
     table = words.table(files[0]) if files else {}
     for name in _OPTIONS:
         require(name not in table | said, name, (table | said).get(name), f"an option, --{name}")
-    for name in ("axes", "record_at"):
+    for name in ("about", "axes", "record_at"):
         require(name not in said, name, said.get(name), "told in a file alone")
     extra = {name: table.pop(name) for name in _APART if name in table}
     if "measure" in said:
@@ -109,12 +110,14 @@ def _put(groups: list[dict[str, Any]], names: list[str], value: str) -> None:
 
 def _several(name: str, value: Any) -> bool:
     """Whether a value stands for several ones: an axis."""
-    tuples = _kind(name) in ("numbers", "sizes")
+    if (kind := _kind(name)) == "text":
+        return False
+    tuples = kind in ("numbers", "sizes")
     if isinstance(value, list):
         return not tuples or any(isinstance(one, list) for one in value)
     if not isinstance(value, str):
         return False
-    return (";" if tuples else ",") in value or (":" in value and _kind(name) == "whole")
+    return (";" if tuples else ",") in value or (":" in value and kind == "whole")
 
 
 def _kind(name: str) -> str:

@@ -140,9 +140,10 @@ def flag(default: bool, says: str) -> Any:
     return _declared(default, says, Takes("flag"), True)
 
 
-def text(default: str, says: str) -> Any:
-    """Any text: static."""
-    return _declared(default, says, Takes("text"), True)
+def place(default: str, says: str) -> Any:
+    """Where files are: text that is static, and no part of what an experiment is."""
+    meta = {"says": says, "takes": Takes("text"), "static": True, "place": True}
+    return field(default=default, metadata=meta)
 
 
 def part(default: Any, says: str, names: Mapping[str, Any]) -> Any:

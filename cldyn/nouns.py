@@ -87,6 +87,11 @@ def is_internal(one: Field) -> bool:
     return bool(one.metadata.get("internal"))
 
 
+def is_told(one: Field) -> bool:
+    """Whether the field is part of what an experiment is: not set by the package, and no place."""
+    return not is_internal(one) and not one.metadata.get("place")
+
+
 def is_static(one: Field) -> bool:
     """Whether a field fixes structure."""
     return bool(one.metadata.get("static"))
@@ -218,10 +223,10 @@ def described(owner: Any) -> Any:
     """A tree of nouns as plain words, numbers and lists, for JSON; arrays by shape and digest.
 
     A class or function of one's own is told with its module, so that it is not taken for one here.
-    What a noun reads from files is told by its `digest`.
+    What a noun reads from files is told by its `digest`, wherever they are.
     """
     if is_nested(owner):
-        told = [(one.name, value) for one, value in parts(owner) if not is_internal(one)]
+        told = [(one.name, value) for one, value in parts(owner) if is_told(one)]
         told += [("digest", owner.digest)] if hasattr(owner, "digest") else []
         return {"is": _name(type(owner))} | {name: described(value) for name, value in told}
     if is_held(owner):
@@ -254,7 +259,7 @@ def rebuilt(told: Any, kinds: Mapping[str, Any]) -> Any:
     name = told["is"]
     require(name in kinds, "experiment", name, f"one of {', '.join(kinds)}, to be made again")
     values: dict[str, Any] = {}
-    for one in (one for one in fields(kinds[name]) if not is_internal(one)):
+    for one in (one for one in fields(kinds[name]) if is_told(one)):
         allowed = f"one of a version that knows {one.name}, to be made again"
         require(one.name in told, "experiment", name, allowed)
         value, takes = told[one.name], takes_of(one)

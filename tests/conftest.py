@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from importlib.metadata import version
 
+os.environ.pop("CLDYN_DATA", None)  # tests say where files are
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Workers share the cores: threads that spin for each other's work slow all of them down. Most
     # of the suite's time is compiling programs that run for milliseconds: they need no optimizing.

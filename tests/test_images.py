@@ -468,7 +468,8 @@ def test_a_store_notices_another_file(tmp_path):
     experiment = Experiment(Mnist(folder=str(data), bits=2), training)
     axes = [{"seed": [0, 1]}]
     first = cldyn.sweep(experiment, axes, [0, 2], measure=["loss"], store=store)
-    again = cldyn.sweep(rebuild(describe(experiment)), axes, [0, 2], measure=["loss"], store=store)
+    made = rebuild(describe(experiment)).replace(folder=str(data))  # where files are is not told
+    again = cldyn.sweep(made, axes, [0, 2], measure=["loss"], store=store)
     np.testing.assert_array_equal(first.loss, again.loss)
     write_mnist(data, seed=1)
     refused("digest is", cldyn.sweep, experiment, axes, [0, 2], measure=["loss"], store=store)

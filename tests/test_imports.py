@@ -19,6 +19,7 @@ BELOW = {
     "linalg": set(),
     "store": set(),
     "folders": {"checks"},
+    "sizes": {"checks"},
     "phases": set(),
     "dynamics": set(),
     "data": {"checks", "fields", "nouns"},
@@ -42,6 +43,7 @@ BELOW["sweeps"] = {*BELOW["trajectory"], "trajectory", "store"}
 BELOW["plots"] = {"phases"}
 BELOW["claims"] = {
     *BELOW["trajectory"], "trajectory", "sweeps", "plots", "phases", "observables", "probes",
+    "sizes",
 }  # fmt: skip
 BELOW["words"] = {*BELOW["trajectory"], "trajectory"}
 BELOW["axes"] = {*BELOW["words"], "words"}

@@ -1,5 +1,6 @@
 """A sweep of one's own beside theory: every trajectory's end and learning steps, as predicted."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from cldyn import plots
+from cldyn import nouns, plots
 from cldyn.checks import require
+from cldyn.claims.table import spread
 from cldyn.phases import phases
+from cldyn.sizes import Size
 from cldyn.sweeps import forecast
 from cldyn.sweeps.store import Store
 
@@ -17,11 +20,12 @@ _NORMS = "feature_norms"
 _COLUMNS = ("measured", "predicted", "quantity", "apart")  # beside the axes
 
 
-def comparison(path: Path) -> tuple[pd.DataFrame, plots.Figure]:
+def comparison(path: Path, data: str = "") -> tuple[pd.DataFrame, plots.Figure]:
     """What a store has measured at its last step beside the predicted limit.
 
     Args:
         path: of the store, of a linear encoder with the spectral loss.
+        data: folder of its files, where it is of any.
 
     Returns:
         A row of every trajectory and quantity, with columns of the axes, quantity, measured,
@@ -29,7 +33,7 @@ def comparison(path: Path) -> tuple[pd.DataFrame, plots.Figure]:
     """
     store = Store(path)
     measured = store.dataset()
-    known = forecast(store.experiment, store.request.axes, critical=False, progress=False)
+    known = forecast(store.located(data), store.request.axes, critical=False, progress=False)
     last, parts = measured.isel(step=-1), []
     for name in known.data_vars:
         if name in last and last[name].dtype.kind == "f" and name != "step_size":
@@ -85,6 +89,37 @@ def summary(rows: pd.DataFrame) -> str:
             f"median; most, {there.max():.3g}, at {_where(worst)}{within}"
         )
     return "\n".join(lines)
+
+
+def beside(path: Path, size: Size) -> str:
+    """What a store has measured at its last step beside the numbers of the paper that it is of."""
+    store = Store(path)
+    last, lines = store.dataset().isel(step=-1), []
+    for number in size.numbers:
+        chosen = _at(last, store.experiment, number.at)
+        if chosen is not None and number.measure in chosen:
+            values = chosen[number.measure].values
+            found = spread(values) if values.size > 1 else f"{values.item():.4g}"
+            found = found if np.isfinite(values).all() else "not there"
+            told = f"{number.where}: {number.measure} {number.value:g} reported"
+            lines.append(f"{told}, {found} measured")
+    require(lines, "store", str(path), f"one of cldyn sweep {size.name}, as its numbers are")
+    return "\n".join(lines)
+
+
+def _at(last: xr.Dataset, experiment: Any, at: Mapping[str, float]) -> xr.Dataset | None:
+    """Trajectories at some values, of axes or of what they have in common; None: there are none."""
+    places = nouns.named(experiment)
+    for name, value in at.items():
+        if name in last.coords:
+            there = np.flatnonzero(np.isclose(last[name], value))
+            last = last.isel({last[name].dims[0]: there})
+            good = there.size > 0
+        else:
+            good = name in places and nouns.declared(experiment, places[name][0])[1] == value
+        if not good:
+            return None
+    return last
 
 
 def _where(row: Any) -> str:

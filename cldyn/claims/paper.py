@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from cldyn import sizes
 from cldyn.checks import refuse, require
 from cldyn.claims.table import Claim
 
@@ -57,7 +58,7 @@ def chosen(claims: Sequence[Claim], words: Sequence[str]) -> tuple[list[Claim], 
         Claims, in their order, and statements.
 
     Raises:
-        ValueError: a word that names neither, or a statement that is not built yet.
+        ValueError: a word that names neither, or a statement that no claim shows.
     """
     names, statements, wanted = [claim.name for claim in claims], [], []
     for word in words:
@@ -72,8 +73,11 @@ def chosen(claims: Sequence[Claim], words: Sequence[str]) -> tuple[list[Claim], 
         found = [claim.name for claim in that_show(claims, statement)]
         if not found:
             there = [name for name in STATEMENTS if that_show(claims, name)]
-            told = f"{statement}: {STATEMENTS[statement]}"
-            refuse("statement", told, f"one that is built: {', '.join(there)}")
+            allowed = f"one that a claim shows: {', '.join(there)}"
+            if sizes.that_show(statement):
+                commands, needs = _sizes_of(statement)
+                allowed = f"one that a claim shows; at its own size it is {commands} ({needs})"
+            refuse("statement", f"{statement}: {STATEMENTS[statement]}", allowed)
         statements.append(statement)
         wanted += found
     return [claim for claim in claims if not words or claim.name in wanted], statements
@@ -83,6 +87,15 @@ def listing(claims: Sequence[Claim]) -> list[str]:
     """Lines of the map from statements to claims."""
     lines = []
     for statement, says in STATEMENTS.items():
-        found = ", ".join(claim.name for claim in that_show(claims, statement))
-        lines.append(f"{statement:<10} {says}\n{'':<10} {found or 'not built yet'}")
+        found = [claim.name for claim in that_show(claims, statement)]
+        if sizes.that_show(statement):
+            found.append(f"at its own size {_sizes_of(statement)[0]}")
+        lines.append(f"{statement:<10} {says}\n{'':<10} {', '.join(found)}")
     return lines
+
+
+def _sizes_of(statement: str) -> tuple[str, str]:
+    """What trains a statement at the paper's size, and what that needs."""
+    shown = sizes.that_show(statement)
+    commands = " or ".join(f"cldyn sweep {one.name} --data DIR --store STORE" for one in shown)
+    return commands, " or ".join(dict.fromkeys(one.needs for one in shown))

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import jax
 import tyro
 
-from cldyn import screen
+from cldyn import screen, sizes
 from cldyn.checks import require
 from cldyn.claims import CLAIMS, paper
 from cldyn.claims.table import Claim, Row
@@ -27,18 +27,19 @@ _studied_here = itertools.count(1)
 
 @dataclass(frozen=True)
 class List:
-    """List every claim, what it says and costs, and what of the paper each shows, by number.
+    """List claims, what of the paper each shows, and what there is at the paper's own sizes.
 
     For example: cldyn list
     """
 
     def run(self) -> int:
-        """Print the claims, then the paper's statements."""
+        """Print the claims, the paper's statements, and the sizes."""
         for claim in CLAIMS:
             lines = claim.says, f"source: {claim.source}", f"cost: {claim.cost}"
             shown = f"shows: {', '.join(claim.shows)}" if claim.shows else "shows: what is ours"
             print("\n  ".join((claim.name, *lines, shown)))
         print("\nThe paper (Xue et al. 2023), by number:", *paper.listing(CLAIMS), sep="\n")
+        print("\nAt the paper's own sizes, on files:", *sizes.listing(), sep="\n")
         return 0
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -10,10 +11,16 @@ from cldyn.checks import require
 from cldyn.claims.table import Row, Study, write
 
 Words = tyro.conf.Positional[tuple[str, ...]]
+Data = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")]
 
 
 FORMATS = ("png", "pdf", "svg")
 _NAMES = ("table.csv", "trajectories.zarr", *(f"figure.{one}" for one in FORMATS))
+
+
+def placed(data: Path | None) -> list[str]:
+    """The word that says where files are, if any."""
+    return [] if data is None else [f"folder={data}"]
 
 
 def writable(folder: Path) -> Path:

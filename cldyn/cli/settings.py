@@ -8,7 +8,7 @@ import tyro
 
 from cldyn import screen
 from cldyn.claims import own
-from cldyn.cli.results import Words, kept, tell, writable
+from cldyn.cli.results import Data, Words, kept, placed, tell, writable
 from cldyn.words import asked, listing
 
 
@@ -26,6 +26,7 @@ class Run:
         words: fields by name, and at most one file of them.
         steps: training steps.
         seeds: how many seeds, of data, initialization and batches alike.
+        data: folder of the files of a set of images (default: that of CLDYN_DATA).
         out: folder for run/figure.png, run/table.csv and run/trajectories.zarr.
     """
 
@@ -38,13 +39,14 @@ class Run:
     seeds: Annotated[str | None, tyro.conf.arg(metavar="N", help_behavior_hint="(default: 8)")] = (
         None
     )
+    data: Data = None
     out: Annotated[Path, tyro.conf.arg(metavar="DIR")] = Path("results")
 
     def run(self) -> int:
         """Run the setting; what makes no sense is refused before anything is written."""
         options = {"steps": self.steps, "seeds": self.seeds}
         told = [f"{name}={value}" for name, value in options.items() if value is not None]
-        meant = asked([*self.words, *told])
+        meant = asked([*self.words, *told, *placed(self.data)])
         folder = writable(self.out / "run")
         study = own.study(meant.experiment, meant.steps, meant.seeds)
         tell("run", kept(study, folder, "png"), folder)

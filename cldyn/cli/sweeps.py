@@ -8,11 +8,11 @@ from typing import Annotated
 
 import tyro
 
-from cldyn import plots
+from cldyn import plots, sizes
 from cldyn.axes import Swept, swept
 from cldyn.checks import refuse, require
-from cldyn.claims.comparison import comparison, summary
-from cldyn.cli.results import FORMATS, Words
+from cldyn.claims.comparison import beside, comparison, summary
+from cldyn.cli.results import FORMATS, Data, Words, placed
 from cldyn.sweeps import survey, sweep
 from cldyn.sweeps.store import Store
 
@@ -36,25 +36,29 @@ class Sweep:
 
     Words and the file set fields as those of cldyn run; several values are an axis. Beside them
     steps=400 says how long, records=20 how often it is recorded, measure=loss,feature_norms what.
+    The paper's own sizes are files by name, as cldyn list has them.
 
     For example: cldyn sweep learning_rate=0.01,0.02 seed,data_seed=0:16 --store sweep.zarr
                  cldyn sweep steps.toml --store sweep.zarr --shard 1/8
+                 cldyn sweep table-3 --data DIR --store table-3.zarr
 
     Args:
         words: fields by name, several values of a number for an axis, and at most one TOML file.
         store: folder of the zarr store.
+        data: folder of the files of a set of images (default: that of CLDYN_DATA).
         resume: go on with what the store was asked, without words.
         states: keep where trajectories stand, to train them to later steps.
         shard: i/n, the i-th of n parts of the work, from 1 on; auto: as a job array says.
         precision: float32 or float64, of all numbers.
         devices: how many of this machine's devices share the work (default: all).
-        dry_run: say what it would take, and train one block for an estimate.
+        dry_run: say what it would take; a block is timed, of a long one a few steps.
     """
 
     words: Annotated[
         Words, tyro.conf.arg(metavar="[FILE.toml] [NAME=VALUES ...]", help_behavior_hint="")
     ] = ()
     store: Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint="")] = None
+    data: Data = None
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     states: tyro.conf.FlagCreatePairsOff[bool] = False
     shard: Annotated[str, tyro.conf.arg(metavar="I/N")] = "1/1"
@@ -73,11 +77,12 @@ class Sweep:
             there = kept.experiment.precision
             allowed = f"{there} as in the store, or none with --resume"
             require(self.precision in ("", there), "precision", self.precision, allowed)
-            meant = Swept(kept.experiment, request.axes, request.record_at, request.measure)
+            located = kept.located(str(self.data or ""))
+            meant = Swept(located, request.axes, request.record_at, request.measure)
             states = states or request.states
         else:
             more = [f"precision={self.precision}"] if self.precision else []
-            meant = swept([*self.words, *more])
+            meant = swept([*map(sizes.file_of, self.words), *more, *placed(self.data)])
         experiment, axes, record_at, measure = meant
         if self.dry_run:
             print(survey.plan(*meant, states, self.store, self.devices))
@@ -132,17 +137,22 @@ class Status:
 
 @dataclass(frozen=True)
 class Compare:
-    """Compare the trajectories of a store with what theory predicts of them.
+    """Compare the trajectories of a store with what theory predicts, or the paper reports, of them.
 
     For example: cldyn compare sweep.zarr --figure compared.png
+                 cldyn compare table-3.zarr --paper table-3
 
     Args:
         store: folder of the zarr store.
+        paper: name of a size of the paper, whose numbers stand beside.
+        data: folder of the files of a set of images (default: that of CLDYN_DATA).
         table: file for a row of every trajectory, as csv.
         figure: file for a picture.
     """
 
     store: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
+    paper: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="")] = None
+    data: Data = None
     table: Annotated[Path | None, tyro.conf.arg(metavar="FILE.csv", help_behavior_hint="")] = None
     figure: Annotated[Path | None, tyro.conf.arg(metavar="FILE", help_behavior_hint="")] = None
 
@@ -153,7 +163,10 @@ class Compare:
         for name, file in (("table", self.table), ("figure", self.figure)):
             _check_file(name, file)
         try:
-            rows, drawn = comparison(self.store)
+            if self.paper:
+                print(beside(self.store, sizes.named(self.paper)), flush=True)
+                return 0
+            rows, drawn = comparison(self.store, str(self.data or ""))
         except ValueError as error:
             if "checksum" not in str(error):
                 raise

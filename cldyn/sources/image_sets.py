@@ -1,5 +1,6 @@
 """Sets of images by name as sources: a closed table of what words may ask for."""
 
+import os
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -9,13 +10,13 @@ import jax
 from cldyn.checks import require
 from cldyn.data import images as pictures
 from cldyn.data.images import Pictures
-from cldyn.fields import choice, internal, size, text
+from cldyn.fields import choice, internal, place, size
 from cldyn.held import Held
 from cldyn.nouns import noun
 from cldyn.sources.images import Contents, Pictured, evenly, groups_of
 
 _MARKS = ("none", "digits", "mnist", "fashion_mnist")
-_FOLDER = "folder of the files"
+_FOLDER = "folder of the files; where none is told, that of the environment's CLDYN_DATA"
 
 
 @noun
@@ -39,13 +40,15 @@ class _Named(Pictured):
 
     @property
     def digest(self) -> str:
-        """Of what is in the files; none where no folder is told yet."""
-        if self.name in pictures.FILES and not self.folder:
+        """Of what is in the files, also of the overlay; none where no folder is told yet."""
+        if self.name in pictures.FILES and not self._folder(self.name):
             return ""
-        return pictures.digest(self.name, self._folder(self.name), self.side)
+        names = [name for name in (self.name, self.overlay) if name != "none"]
+        return " ".join(pictures.digest(one, self._folder(one), self.side) for one in names)
 
     def _folder(self, name: str) -> str:
-        return self.folder if name in pictures.FILES else ""
+        told = self.folder or os.environ.get("CLDYN_DATA", "")
+        return told if name in pictures.FILES else ""
 
     def _asked(self) -> tuple[Any, ...]:
         stamps = tuple(
@@ -53,7 +56,7 @@ class _Named(Pictured):
             for name in (self.name, self.overlay)
             if name != "none"
         )
-        of = self.name, self.folder, self.side, self.n, self.superclass, self.subclass
+        of = self.name, self._folder(self.name), self.side, self.n, self.superclass, self.subclass
         return *of, self.overlay, stamps
 
     def check(self) -> None:
@@ -124,7 +127,7 @@ class Digits(_Named):
 class Mnist(_Named):
     """MNIST, 28 x 28, from its IDX files or from mnist.npz."""
 
-    folder: str = text("", _FOLDER)
+    folder: str = place("", _FOLDER)
     superclass: str = _superclass("parity", "below_five")
 
     name = "mnist"
@@ -134,7 +137,7 @@ class Mnist(_Named):
 class FashionMnist(_Named):
     """Fashion-MNIST, 28 x 28, from its IDX files or from fashion_mnist.npz."""
 
-    folder: str = text("", _FOLDER)
+    folder: str = place("", _FOLDER)
 
     name = "fashion_mnist"
 
@@ -143,7 +146,7 @@ class FashionMnist(_Named):
 class Cifar10(_Named):
     """CIFAR-10, 32 x 32 x 3, from its binary files or from cifar10.npz."""
 
-    folder: str = text("", _FOLDER)
+    folder: str = place("", _FOLDER)
     superclass: str = _superclass("animals")
     overlay: str = _overlay()
 
@@ -154,7 +157,7 @@ class Cifar10(_Named):
 class Cifar100(_Named):
     """CIFAR-100, 32 x 32 x 3, from its binary files; coarse: its 20 superclasses."""
 
-    folder: str = text("", _FOLDER)
+    folder: str = place("", _FOLDER)
     superclass: str = _superclass("coarse")
     overlay: str = _overlay()
 

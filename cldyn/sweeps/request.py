@@ -47,13 +47,7 @@ class Request:
         Axes and steps may have become longer; values that are there stay in their places.
         """
         _check_axes(path, self.axes, old.axes)
-        one, other = (json.loads(some.experiment) for some in (old, self))
-        for where, there, asked in _differences(one, other):
-            refuse(
-                "store",
-                str(path),
-                f"{_ELSE}: {where} is {there!r} there, here {asked!r}",
-            )
+        check_same(path, old.experiment, self.experiment)
         require(
             {*self.measure} == {*old.measure}, "store", str(path),
             f"{_ELSE}: its measures are {', '.join(old.measure)}",
@@ -75,6 +69,12 @@ class Request:
         allowed = f"{old.record_at[-1]} steps as in its store, which keeps no states to go on from"
         require(kept, "record_at", steps[-1], allowed)
         return replace(old, axes=axes, record_at=steps)
+
+
+def check_same(path: Path, there: str, asked: str) -> None:
+    """Refuse an experiment, in one line of JSON, that is not the one of a store."""
+    for where, one, other in _differences(json.loads(there), json.loads(asked)):
+        refuse("store", str(path), f"{_ELSE}: {where} is {one!r} there, here {other!r}")
 
 
 def _check_axes(path: Path, asked: Sequence[Group], there: Sequence[Group]) -> None:

@@ -24,12 +24,12 @@ import xarray as xr
 import zarr
 
 from cldyn.checks import refuse, require
-from cldyn.experiment import Experiment, rebuild
+from cldyn.experiment import Experiment, check, describe, rebuild
 from cldyn.store import finish, new_array, put
 from cldyn.sweeps.blocks import Blocks, Box, sides_of
 from cldyn.sweeps.dataset import told
 from cldyn.sweeps.grid import Axis, Grid
-from cldyn.sweeps.request import Request, request_from
+from cldyn.sweeps.request import Request, check_same, request_from
 from cldyn.sweeps.states import STATE, bytes_of
 from cldyn.trajectory import Plan
 
@@ -81,6 +81,13 @@ class Store:
     def experiment(self) -> Experiment:
         """Made again from the store alone."""
         return rebuild(self.request.experiment)
+
+    def located(self, data: str) -> Experiment:
+        """The experiment, whose files are in this folder if any; refused if they hold others."""
+        made = self.experiment.replace(folder=data) if data else self.experiment
+        check(made)
+        check_same(self.path, self.request.experiment, describe(made))
+        return made
 
     def blocks(self) -> Blocks:
         """Its blocks, known without the experiment."""

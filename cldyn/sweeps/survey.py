@@ -1,6 +1,7 @@
 """What a sweep would take, and how far one is."""
 
 import time
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from cldyn.checks import record_steps
 from cldyn.experiment import Experiment
 from cldyn.sweeps.asked import Asked, ready
-from cldyn.sweeps.devices import cores, local
+from cldyn.sweeps.devices import cores, local, strided
 from cldyn.sweeps.execute import run_parts, training_work
 from cldyn.sweeps.grid import Group, grid_of
 from cldyn.sweeps.locks import Locks
@@ -23,6 +24,8 @@ from cldyn.sweeps.tiles import inputs_of, parameters_of
 from cldyn.trajectory import Measures
 
 _ENOUGH = 20.0  # seconds; a block that takes longer is timed once, with its compilation
+_LONG = 1000  # steps of inputs as they are; of a block that takes more, a few are timed
+_FEW, _MORE = (0, 8, 16), (0, 8, 136)  # with one program
 
 
 def plan(
@@ -34,7 +37,7 @@ def plan(
     store: Path | None = None,
     devices: int | None = None,
 ) -> str:
-    """What a sweep would take, in words; one block of it is trained for the time.
+    """What a sweep would take, in words; a block of it, or a few of its steps, are timed.
 
     Args: as `sweep`; of a store that is there, what it lacks is told.
     """
@@ -72,14 +75,24 @@ def plan(
 
 def _timed(asked: Asked, on: Sequence[Any]) -> tuple[float, float]:
     """Seconds of compilation, and of a block; those of a long block are not told apart."""
-    work = training_work(asked.plan, np.asarray(asked.request.record_at, np.int32))
-    part = asked.blocks.part(asked.blocks.box(0))
+    steps = asked.request.record_at
+    if not asked.plan.in_frame and steps[-1] > _LONG:
+        first, few, more = (_seconds(asked, on, some) for some in (_FEW, _FEW, _MORE))
+        each = max(0.0, more - few) / (_MORE[-1] - _FEW[-1])
+        return max(0.0, first - few), few * len(steps) / len(_FEW) + each * steps[-1]
     taken: list[float] = []
     while len(taken) < 2 and sum(taken) < _ENOUGH:
-        begin = time.perf_counter()
-        for _ in run_parts(asked.trajectories, [part], asked.shape, asked.plan, work, on=on):
-            taken.append(time.perf_counter() - begin)
+        taken.append(_seconds(asked, on, steps))
     return max(0.0, taken[0] - taken[-1]), taken[-1]
+
+
+def _seconds(asked: Asked, on: Sequence[Any], record_at: Sequence[int]) -> float:
+    """Seconds of a block that is trained to these steps."""
+    steps, begin = np.asarray(record_at, np.int32), time.perf_counter()
+    plan, part = strided(asked.plan, steps), asked.blocks.part(asked.blocks.box(0))
+    work = training_work(plan, steps)
+    deque(run_parts(asked.trajectories, [part], asked.shape, plan, work, on=on), maxlen=0)
+    return time.perf_counter() - begin
 
 
 def status(path: Path) -> str:

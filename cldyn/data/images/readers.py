@@ -38,7 +38,7 @@ class Split(NamedTuple):
 
 def files_of(name: str, folder: str) -> list[Path]:
     """Files of a set in a folder, refused where one is missing."""
-    allowed = f"the folder that holds the files of {name}, as folder=DIR"
+    allowed = f"the folder that holds the files of {name}, as folder=DIR or --data DIR"
     require(folder, "folder", folder, allowed)
     place = Path(folder).expanduser()
     require(place.is_dir(), "folder", folder, "a folder that is there")
