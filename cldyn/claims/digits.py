@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from jax import Array
 
-from cldyn import plots
+from cldyn import linalg, plots
 from cldyn.batches import Subset
 from cldyn.claims.settings import seeds
 from cldyn.claims.table import Claim, Row, Study, Subject, at_least, found, showing, spread
@@ -14,6 +15,8 @@ from cldyn.data.images import Augment
 from cldyn.encoders import Mlp
 from cldyn.experiment import Experiment, Training
 from cldyn.losses import InfoNce, Joint, SupCon, Supervised, Unsupervised
+from cldyn.observables import variance_ratio
+from cldyn.observed import Measure, Observed
 from cldyn.optimizers import Adam, Momentum
 from cldyn.sources import Digits, views
 from cldyn.sweeps import Group, sweep
@@ -46,7 +49,19 @@ BOTH = Experiment(
 )
 WHOLE = BOTH.replace(augmentation=Augment(crop=0.5, crop_most=0.5), optimizer=Momentum(0.05))
 COLLAPSE = Training(Mlp((128,), 4), SupCon(0.1), Supervised(), Momentum(0.02), Subset(128))
-FALLS = ("test_subclass_ratio", "subclass_accuracy_ridge", "subclass_accuracy_knn")
+FALLS = ("direction_ratio", "subclass_accuracy_ridge", "subclass_accuracy_knn")
+
+
+def _direction_ratio(seen: Observed) -> Array:
+    groups = seen.member("test", "cell"), seen.member("test", "class")
+    return variance_ratio(linalg.unit(seen.embed("test")), *groups)
+
+
+# Of directions, since cosines are all that the loss sees: lengths drift.
+RATIO = Measure(
+    FALLS[0], "R: variance between digits of a superclass over that within, of directions",
+    _direction_ratio, ("test",),
+)  # fmt: skip
 
 
 def study() -> Study:
@@ -132,7 +147,7 @@ def _collapse() -> xr.Dataset:
     train, test = ((one.x.reshape(len(one.x), -1), one.label, one.fine) for one in held)
     x, parity, digit = train
     problem = views(x[:, None], parity, digit, test=test)
-    measure = (*FALLS, "class_accuracy", "pre_subclass_accuracy_ridge")
+    measure = (RATIO, *FALLS[1:], "class_accuracy", "pre_subclass_accuracy_ridge")
     return sweep(
         Experiment(problem, COLLAPSE),
         [{"seed": range(COLLAPSE_SEEDS)}],

@@ -19,7 +19,7 @@ def digits(
     Args:
         widths: class_accuracy [embed_dim, seed, bits, step].
         temperatures: class_accuracy [seed, bits, temperature, step].
-        collapse: test_subclass_ratio, subclass_accuracy_ridge and class_accuracy [seed, step].
+        collapse: direction_ratio, subclass_accuracy_ridge and class_accuracy [seed, step].
         both: class_accuracy and subclass_accuracy [seed, beta, step].
     """
     figure = Figure(figsize=(13, 4.4), layout="constrained")
@@ -35,7 +35,7 @@ def digits(
     _family(axes[1], end, "temperature", "bits", r"$\tau$ = {:g}")
     axes[1].set(xlabel="random bits", title="lower temperatures resist\n(p = 64)")
     for name, feature, label in (
-        ("test_subclass_ratio", "loss", "R: variance between digits\nover variance within"),
+        ("direction_ratio", "loss", "R: variance between digits\nover variance within"),
         ("subclass_accuracy_ridge", "subclass", "probe for the digit"),
         ("class_accuracy", "class", "probe for the superclass"),
     ):
