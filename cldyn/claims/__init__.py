@@ -10,6 +10,7 @@ from cldyn.claims import (
     minimizers,
     noise_directions,
     noise_limits,
+    nonlinear,
     own_features,
     projection_head,
     step_size,
@@ -39,4 +40,5 @@ CLAIMS: tuple[Claim, ...] = (
     stochastic_gradients.CLAIM,
     noise_limits.CLAIM,
     hovering.CLAIM,
+    nonlinear.CLAIM,
 )
