@@ -1,6 +1,7 @@
 """Nonlinear encoders and cosine losses: which conclusions of the linear theory survive."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import jax.numpy as jnp
 import numpy as np
@@ -196,12 +197,12 @@ def _saddle(saddle: xr.Dataset) -> list[Row]:
 
 def width() -> dict[str, xr.Dataset]:
     """Probes of the class under unsupervised training [embed_dim, seed, step], by arm."""
-    problem = Stored(CROWD, PROBLEM.n, PROBLEM.m, test_size=PROBLEM.test_size, test_balanced=True)
+    problem = replace(PROBLEM, model=CROWD, test_balanced=False)
     ucl = Training(Mlp(init_scale=0.3), positives=Unsupervised(), optimizer=Gd(0.04))
     spectral = Experiment(problem, ucl)
     cosine = spectral.replace(loss=InfoNce(TAU), init_scale=1.0, learning_rate=0.5)
     line = spectral.replace(encoder=Linear(init_scale=1e-4, bias=False), learning_rate=0.02)
-    measure = ("class_accuracy", "pre_class_accuracy", LINEAR_SHARE, "loss")
+    measure = ("class_accuracy", "pre_class_accuracy", LINEAR_SHARE)
 
     def by_width(one: Experiment, steps: list[int]) -> xr.Dataset:  # a network's width is no number
         arms = [sweep(one.replace(embed_dim=p), [_seeds()], steps, measure=measure) for p in WIDTHS]
@@ -255,10 +256,12 @@ def _width(widths: dict[str, xr.Dataset]) -> list[Row]:
 
 
 def shared() -> xr.Dataset:
-    """Gaps under the joint loss [beta, seed, step]."""
+    """Gaps under the joint loss [beta, seed, step], and the law of the subclass [share]."""
     training = Training(Mlp(embed_dim=8, init_scale=0.3), positives=Joint(), optimizer=Gd(0.1))
     axes: list[Group] = [{"beta": SHARES}, _seeds()]
-    return sweep(Experiment(PROBLEM, training), axes, JOINT_STEPS, measure=(*GAPS, "loss"))
+    trained = sweep(Experiment(PROBLEM, training), axes, JOINT_STEPS, measure=(*GAPS, "loss"))
+    fine = np.linspace(0, 1, 101)
+    return trained.assign(law=("share", [law(beta) for beta in fine])).assign_coords(share=fine)
 
 
 def law(beta: float) -> float:
