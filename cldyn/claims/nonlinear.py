@@ -100,7 +100,7 @@ def _base(encoder: Linear | Mlp) -> Experiment:
 def collapse() -> xr.Dataset:
     """Gaps and probes of supervised training [arm, seed, step]; a linear encoder has no `pre`."""
     axes: list[Group] = [{"init_scale": SCALES}, _seeds()]
-    measure = [*GAPS, DIRECTIONS_GAP, *PROBES]
+    measure: list[str | Measure] = [*GAPS, DIRECTIONS_GAP, *PROBES]
     line = sweep(_base(Linear(3, 1e-4)), axes[1:], COLLAPSE_STEPS, measure=measure[:-1])
     line = line.assign(pre_subclass_accuracy=line.subclass_accuracy * np.nan)
     network = _base(Mlp(embed_dim=3))
@@ -129,12 +129,6 @@ def _counted(good: xr.DataArray) -> str:
     return f"{int(good.sum())} of {good.size}"
 
 
-def early_and_late(curves: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Whether curves [..., step] double on their way, and end below half of their largest value."""
-    first, last, peak = curves.isel(step=0), curves.isel(step=-1), curves.max("step")
-    return peak > 2 * first, last < peak / 2
-
-
 def _collapse(arms: xr.Dataset) -> list[Row]:
     rows, steps = [], int(arms.step[-1])
     for name in arms.arm.values.tolist():
@@ -142,22 +136,19 @@ def _collapse(arms: xr.Dataset) -> list[Row]:
         setting, cosine = f"SCL, p = 3, {name}", "SupCon" in name
         curves = (arm.directions_gap if cosine else arm.test_subclass_gap).transpose("seed", "step")
         what = "subclass gap" + " of directions" * cosine
-        at = float(curves.idxmax("step").median())
-        told = {
-            "start": spread(curves.isel(step=0)),
-            f"peak at {at:g}": spread(curves.max("step")),
-            "end": spread(curves.isel(step=-1)),
-        }
-        early, late = early_and_late(curves)
-        survives = {"doubles early": _counted(early), "halves later": _counted(late)}
+        start, peak, end = curves.isel(step=0), curves.max("step"), curves.isel(step=-1)
+        at = f"peak at {float(curves.idxmax('step').median()):g}"
+        told = {"start": spread(start), at: spread(peak), "end": spread(end)}
+        early, late = _counted(peak > 2 * start), _counted(end < peak / 2)
+        survives = {"doubles early": early, "halves later": late}
         rows += [
             found(Subject(setting, what, f"{steps} steps, 10-90 %"), told),
             found(Subject(setting, what, "seeds"), survives),
             *_probed(arm, setting, PROBES),
         ]
-    end = arms.test_subclass_gap.sel(arm="linear").isel(step=-1)
+    line = arms.test_subclass_gap.sel(arm="linear").isel(step=-1)
     subject = Subject("SCL, p = 3, linear", "subclass gap, limit 0", f"step {steps}, largest")
-    return [*rows, at_most(subject, 0.02, highest(end))]
+    return [*rows, at_most(subject, 0.02, highest(line))]
 
 
 def _probed(arm: xr.Dataset, setting: str, names: Sequence[str]) -> list[Row]:
@@ -183,12 +174,9 @@ def _saddle(saddle: xr.Dataset) -> list[Row]:
     by = {str(step): _counted(large.sel(step=step)) for step in (saddle.step.values[[-1, -9]])}
     rows = [found(Subject(setting, "class gap above 1", "seeds, by step"), by)]
     if learned.notnull().any():
-        told = {
-            "at step": spread(learned.dropna("seed")),
-            "subclass gap then": spread(unlearned.dropna("seed")),
-        }
+        step, left = (spread(one.dropna("seed")) for one in (learned, unlearned))
         subject = Subject(setting, "the class leaves the saddle", f"seeds by step {last}")
-        rows.append(found(subject, told))
+        rows.append(found(subject, {"at step": step, "subclass gap then": left}))
     return rows
 
 
@@ -241,14 +229,10 @@ def _width(widths: dict[str, xr.Dataset]) -> list[Row]:
         for p in widths[name].embed_dim.values.tolist():
             arm, setting = widths[name].sel(embed_dim=p), f"UCL, p = {p}, {says}"
             rows += _probed(arm, setting, ("class_accuracy", "pre_class_accuracy"))
-            end = arm.isel(step=-1)
+            half = spread(arm.class_accuracy.isel(step=-2))
+            rows.append(found(Subject(setting, "probe of the class, half the steps", ""), half))
             subject = Subject(setting, "variance linear in the features", "share, 10-90 %")
-            rows.append(found(subject, spread(end.linear_share)))
-            if name == "spectral":
-                least = found(
-                    Subject(setting, "loss", "largest"), highest(end.loss), f"least in all: {-p}"
-                )
-                rows.append(least)
+            rows.append(found(subject, spread(arm.linear_share.isel(step=-1))))
     return rows
 
 

@@ -13,7 +13,7 @@ UNTRAINED: dict[str, Any] = {"marker": "x", "ms": 5, "ls": "none", "color": part
 DIRECTIONS: dict[str, Any] = {"lw": 0.8, "alpha": 0.8}
 ARMS = {"linear": 0.45, "spectral": 0.0, "infonce": -0.45}  # shades
 NAMES = {"linear": "linear", "spectral": "MLP, spectral", "infonce": "MLP, InfoNCE"}
-HEIGHTS = {"collapse": 3.0, "width": 2.9, "joint": 2.9}
+HEIGHTS = {"collapse": 3.2, "width": 2.9, "joint": 2.9}
 
 
 @parts.styled
@@ -30,7 +30,7 @@ def nonlinear(rows: Mapping[str, Any]) -> Figure:
     heights = [HEIGHTS[name] for name in rows]
     figure = Figure(figsize=(11, sum(heights)), layout="constrained")
     places = figure.subfigures(len(rows), 1, height_ratios=heights, squeeze=False)
-    draw = {"collapse": _collapse, "width": _width, "joint": _joint}
+    draw: Any = {"collapse": _collapse, "width": _width, "joint": _joint}
     for place, (name, data) in zip(places.flat, rows.items(), strict=True):
         draw[name](place, data)
     return figure
@@ -60,7 +60,7 @@ def _collapse(place: Any, arms: xr.Dataset) -> None:
         "probe of the untrained output": UNTRAINED,
         "of the hidden layer, trained": {"marker": "^", **parts.POINT},
     }
-    parts.legend(place, ("class", "subclass"), strokes, loc="outside lower center", ncols=6)
+    parts.legend(place, ("class", "subclass"), strokes, loc="outside lower center", ncols=3)
 
 
 def _folded(name: str) -> str:
@@ -82,8 +82,10 @@ def _probes(axis: Any, arms: xr.Dataset, names: list[str]) -> None:
         given = {"capsize": 2, "elinewidth": 0.8, **look}
         axis.errorbar(place + shift, middle, yerr=[middle - low, high - middle], **given)
     axis.axhline(0.5, color=parts.GREY, lw=0.6)
-    short = [name.removeprefix("MLP, ").replace(", ", "\n") for name in names]
-    axis.set_xticks(place, short, fontsize=7)
+    short = [
+        name.removeprefix("MLP, ").replace(", ", "\n").replace("He x ", "x ") for name in names
+    ]
+    axis.set_xticks(place, short, fontsize=6.5)
     axis.set(ylim=(0.44, 1.03), title="probe of the subclass\n")
 
 
