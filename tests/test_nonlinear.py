@@ -64,7 +64,7 @@ def test_the_law_of_the_subclass_is_that_of_the_best_function(beta):
 
 def test_converged_is_who_has_left_the_saddle_and_stands_still():
     beta, gaps = 0.5, [[1.41, 1.41], [1.2, 1.41], [0.01, 0.01]]
-    loss = [[-2.2, -2.5], [-2.2, -2.5], [-2.0, -2.0]]
+    loss = [[-2.2, -2.5], [-2.2, -2.5], [-2.01, -2.01]]
     dims = ("seed", "step")
     one = xr.Dataset({"test_subclass_gap": (dims, gaps), "loss": (dims, loss)}, {"beta": beta})
     assert claim.settled(one).values.tolist() == [True, False, False]
