@@ -208,7 +208,7 @@ def width() -> dict[str, xr.Dataset]:
 
 def _linear_width(line: xr.Dataset) -> list[Row]:
     """A linear encoder has the class from as many outputs on as there are features."""
-    rows, phi = [], CROWD.class_strength
+    rows = []
     for p in line.embed_dim.values.tolist():
         norms = norm_of(line, "class", embed_dim=p)
         known = float(theory.population_norms(CROWD, Unsupervised(), p, bias=False)[0])
@@ -218,7 +218,7 @@ def _linear_width(line: xr.Dataset) -> list[Row]:
             rows.append(at_most(subject, 0.01, highest(norms)))
         else:
             subject = Subject(setting, "|W v_1|", "median")
-            rows.append(close(subject, known * phi, float(norms.median()), 0.02))
+            rows.append(close(subject, known, float(norms.median()), 0.02))
         rows += _probed(line.sel(embed_dim=p), setting, ("class_accuracy",))
     return rows
 
@@ -230,7 +230,8 @@ def _width(widths: dict[str, xr.Dataset]) -> list[Row]:
             arm, setting = widths[name].sel(embed_dim=p), f"UCL, p = {p}, {says}"
             rows += _probed(arm, setting, ("class_accuracy", "pre_class_accuracy"))
             half = spread(arm.class_accuracy.isel(step=-2))
-            rows.append(found(Subject(setting, "probe of the class, half the steps", ""), half))
+            subject = Subject(setting, "probe of the class, output", "half the steps, 10-90 %")
+            rows.append(found(subject, half))
             subject = Subject(setting, "variance linear in the features", "share, 10-90 %")
             rows.append(found(subject, spread(arm.linear_share.isel(step=-1))))
     return rows
