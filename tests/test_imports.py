@@ -43,7 +43,7 @@ BELOW["sweeps"] = {*BELOW["trajectory"], "trajectory", "store"}
 BELOW["plots"] = {"phases"}
 BELOW["claims"] = {
     *BELOW["trajectory"], "trajectory", "sweeps", "plots", "phases", "observables", "probes",
-    "sizes",
+    "linalg", "observed", "sizes",
 }  # fmt: skip
 BELOW["words"] = {*BELOW["trajectory"], "trajectory"}
 BELOW["axes"] = {*BELOW["words"], "words"}

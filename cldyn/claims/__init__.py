@@ -11,6 +11,7 @@ from cldyn.claims import (
     minimizers,
     noise_directions,
     noise_limits,
+    nonlinear,
     own_features,
     projection_head,
     step_size,
@@ -41,4 +42,5 @@ CLAIMS: tuple[Claim, ...] = (
     noise_limits.CLAIM,
     hovering.CLAIM,
     digits.CLAIM,
+    nonlinear.CLAIM,
 )

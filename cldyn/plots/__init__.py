@@ -14,6 +14,7 @@ from cldyn.plots.joint_loss import joint_loss
 from cldyn.plots.minimizers import minimizers
 from cldyn.plots.noise_directions import noise_directions
 from cldyn.plots.noise_limits import noise_limits
+from cldyn.plots.nonlinear import nonlinear
 from cldyn.plots.own import own
 from cldyn.plots.own_features import own_features
 from cldyn.plots.parts import save
@@ -39,6 +40,7 @@ __all__ = [
     "minimizers",
     "noise_directions",
     "noise_limits",
+    "nonlinear",
     "own",
     "own_features",
     "phase_diagram",
