@@ -67,28 +67,28 @@ DISRUPTED, STRENGTHS = features(1.0, 1 - ALPHAS, SIGMA), features(PHI, 1.0, SIGM
 LINEAR = Training(
     DeepLinear(3, init_scale=0.3, bias=False), positives=Unsupervised(), optimizer=Flow(0.02)
 )
-LINEAR_STEPS = [0, 30_000]
+LINEAR_STEPS = [0, 20_000]
 
 # Its experiments: two layers of symmetric units without offsets, fresh batches.
 SYMMETRIC = Training(
     Mlp((20,), 20, 0.5, "symmetric", bias=False, rectified=True),
     positives=Unsupervised(),
     optimizer=Momentum(0.05, momentum=0.9),
-    batch=Iid(512),
+    batch=Iid(128),
 )
-SYMMETRIC_STEPS = [0, 500, 1000, 1500]
+SYMMETRIC_STEPS = [0, 1000]
 
 # Theorems 3.8 and 4.2: two signs, the first of which is the class; views redraw the second.
-RATE = 0.2
+RATE = 0.4
 SIGNS = np.array([[[1, 1], [1, -1]], [[-1, 1], [-1, -1]]])
 DIAGONAL = Experiment(
     views(SIGNS, [1, -1], directions=np.eye(2)),
     Training(Diagonal(), positives=Unsupervised(), optimizer=Flow(RATE)),
     "float64",
 )
-DIAGONAL_STEPS = [0, 2, 5, 12, 30, 70, 150, 300, 700, 1500, 5000]
-SQUARED_STEPS = [0, 5, 15, 150]
-DECAY, DECAY_STEPS = 1e-3, [0, 2500, 4500]
+DIAGONAL_STEPS = [0, 1, 3, 8, 20, 50, 120, 300, 800, 2500]
+SQUARED_RATE, SQUARED_STEPS = 0.05, [0, 20, 40, 400]
+DECAY, DECAY_STEPS = 1e-3, [0, 1250, 2250]
 B0 = 0.1
 SCALES, DRAWS = (0.5, 1.0, 2.0), 100_000
 
@@ -103,7 +103,11 @@ def squared_error(embeddings: Array, pairs: Pairs) -> Array:
 ARMS: dict[str, dict[str, Any]] = {
     "UCL": {},
     "SCL": {"positives": Supervised()},
-    "squared error": {"positives": Supervised(), "loss": squared_error},
+    "squared error": {
+        "positives": Supervised(),
+        "loss": squared_error,
+        "learning_rate": SQUARED_RATE,
+    },
 }
 
 
@@ -163,7 +167,7 @@ def diagonals() -> tuple[dict[str, xr.Dataset], xr.Dataset]:
     for name, change in ARMS.items():
         steps = SQUARED_STEPS if "loss" in change else DIAGONAL_STEPS
         arm = sweep(DIAGONAL.replace(**change), axes, steps, measure=NORMS)
-        time = arm.step.values * RATE
+        time = arm.step.values * change.get("learning_rate", RATE)
         with numerics("float64"):
             said = np.asarray(theory.diagonal_decay(first[:, None], second[:, None], B0, time))
         given = {"decay": (("seed", "step"), said), "time": ("step", time), "bound": B0**0.5}
