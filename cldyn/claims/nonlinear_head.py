@@ -65,9 +65,9 @@ DISRUPTED, STRENGTHS = features(1.0, 1 - ALPHAS, SIGMA), features(PHI, 1.0, SIGM
 
 # Theorem 3.5: two linear layers, exact moments.
 LINEAR = Training(
-    DeepLinear(3, init_scale=0.3, bias=False), positives=Unsupervised(), optimizer=Flow(0.02)
+    DeepLinear(3, init_scale=0.3, bias=False), positives=Unsupervised(), optimizer=Flow(0.01)
 )
-LINEAR_STEPS = [0, 20_000]
+LINEAR_STEPS = [0, 30_000]
 
 # Its experiments: two layers of symmetric units without offsets, fresh batches.
 SYMMETRIC = Training(
@@ -240,9 +240,11 @@ def symmetric() -> dict[str, xr.Dataset]:
     [layer, seed, feature], and `law` of a linear head, the same [layer, feature].
     """
     two = features((1.0, 1.0), 1.0, SIGMA)
+    # From the start of the others a strength of 3.2 kills all units in the first steps.
+    slow = {"learning_rate": 0.003, "init_scale": 0.3, "threshold": 0.02}
     arms: dict[str, tuple[FeatureModel, Any, dict[str, Any]]] = {
         "disrupted": (DISRUPTED, ALPHAS, {}),
-        "strengths": (STRENGTHS, PHI, {"learning_rate": 0.01}),
+        "strengths": (STRENGTHS, PHI, slow),
         "collapsed": (two, np.ones(2), {"positives": Supervised()}),
     }
     axes, swept = [{"seed": range(SEEDS)}], {}

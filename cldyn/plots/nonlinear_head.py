@@ -74,6 +74,6 @@ def _dimensions(axis: Any, dimensions: xr.Dataset) -> None:
     limit = np.asarray(dimensions.predicted)
     axis.plot(dimensions.value, limit, color="black", **parts.DIAMOND)
     axis.set(yscale="log", xlabel="singular value", ylabel="of the embedding covariance")
-    axis.set_title("linear encoder, noise on 8 of 16")
+    axis.set_title("linear encoder, InfoNCE")
     strokes["dot, infinite batches"] = {"color": "black", **parts.DIAMOND}
     parts.legend(axis, strokes=strokes, **parts.under(-0.2))
