@@ -114,7 +114,7 @@ ARMS: dict[str, dict[str, Any]] = {
 def heads() -> tuple[list[Row], dict[str, xr.Dataset]]:
     """Rows and trajectories of all settings."""
     (diagonal, decayed), arms = diagonals(), symmetric()
-    linear = {"disrupted": (DISRUPTED, 3), "strengths": (STRENGTHS, len(PHI))}
+    linear = {"disrupted": (DISRUPTED, 3), "strengths": (STRENGTHS, STRENGTHS.d)}
     trained = {name: _trained(*one) for name, one in linear.items()}
     rows = [row for name, one in linear.items() for row in _linear(*one, trained[name])]
     rows += _diagonal(diagonal) + _decayed(decayed) + _starts() + _symmetric(arms)
@@ -137,7 +137,9 @@ def _trained(model: FeatureModel, embed_dim: int) -> xr.Dataset:
 
 def _linear(model: FeatureModel, embed_dim: int, trained: xr.Dataset) -> list[Row]:
     predicted = law(model, embed_dim)
-    setting = f"Thm 3.5, two linear layers, p = {embed_dim} of {model.features}, sigma = {SIGMA}"
+    setting = (
+        f"Thm 3.5, two linear layers, p = {embed_dim}, {model.features} features, sigma = {SIGMA}"
+    )
     rows = []
     for name, said, told in zip(NORMS, predicted, ("|f_1(e)|", "|f_2(e)|"), strict=True):
         end, kept = trained[name].isel(step=-1), said.values > 0
