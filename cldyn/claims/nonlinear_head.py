@@ -47,14 +47,16 @@ def features(strengths: Any, keeps: Any, noise: float) -> FeatureModel:
     strengths, keeps = (np.broadcast_arrays(strengths, keeps)[i].tolist() for i in (0, 1))
     d = len(strengths) + 1
     return FeatureModel(
-        d, *strengths[:2],
+        d=d,
+        class_strength=strengths[0],
+        subclass_strength=strengths[1],
         irrelevant_strength=tuple(strengths[2:]),
         irrelevant_keep=tuple(keeps[2:]),
         class_keep=keeps[0],
         subclass_keep=keeps[1],
         subclass_mean=0.0,
         noise=Everywhere(noise * d**0.5),
-    )  # fmt: skip
+    )
 
 
 # The follow-up's Figure 1: views redraw a sign with probability alpha; strengths fall by halves.

@@ -34,7 +34,8 @@ def projection_head(
         heads, dimensions: of `nonlinear_head`.
     """
     figure = Figure(figsize=(11, 9.6), layout="constrained")
-    above, under = figure.subfigures(2, 1, height_ratios=(5.2, 4.4))
+    rows: Any = figure.subfigures(2, 1, height_ratios=(5.2, 4.4))
+    above, under = rows
     axes: Any = above.subplots(1, 3)
     first, second, third = axes
     two_layers = modes.sel(depth=2).isel(seed=0)
