@@ -6,6 +6,8 @@ import numpy as np
 import xarray as xr
 
 from cldyn import plots, theory
+from cldyn.claims.dimensional_collapse import collapse
+from cldyn.claims.nonlinear_head import heads
 from cldyn.claims.settings import COLLAPSE, WIDTH_MODEL, seeds
 from cldyn.claims.table import (
     Claim,
@@ -97,11 +99,15 @@ def study() -> Study:
     """Run every setting of the claim."""
     modes, random, crowded = commuting(), random_models(), crowd()
     drift_rows, drift = _drift()
-    collapse_rows, collapse = _collapse()
+    collapse_rows, collapsed = _collapse()
+    head_rows, after = heads()
+    dimension_rows, dimensions = collapse()
+    linear = _modes(modes) + _random(random) + drift_rows + _crowded(crowded) + collapse_rows
+    found = {"modes": modes, "random": random, "drift": drift, "collapse": collapsed}
     return Study(
-        _modes(modes) + _random(random) + drift_rows + _crowded(crowded) + collapse_rows,
-        {"": crowded, "modes": modes, "random": random, "drift": drift, "collapse": collapse},
-        plots.projection_head(modes, random, crowded.isel(step=-1)),
+        linear + head_rows + dimension_rows,
+        {"": crowded, **found, **after, "dimensions": dimensions},
+        plots.projection_head(modes, random, crowded.isel(step=-1), after, dimensions),
     )
 
 
@@ -269,11 +275,11 @@ def _collapse() -> tuple[list[Row], xr.Dataset]:
 
 CLAIM = Claim(
     name="projection-head",
-    says="layers below a linear projection head are more even: they keep more of a suppressed "
-    "feature, but not of a collapsed subclass",
+    says="layers below a projection head are more even: they keep more of a suppressed feature, of "
+    "a collapsed subclass only where the head is not linear",
     shows=(),
-    source="after Xue et al. (2024), arXiv 2403.11391; escape times and what rivals leave derived "
-    "here",
-    cost="under a minute on 2 cores",
+    source="after Xue et al. (2024), arXiv 2403.11391, and Jing et al. (2022); escape times, what "
+    "rivals leave and where diagonal networks end derived here",
+    cost="about a minute on 2 cores",
     study=study,
 )

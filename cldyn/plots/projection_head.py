@@ -1,5 +1,6 @@
-"""Picture of projection heads: what linear layers do to the features below them."""
+"""Picture of projection heads: what they do to the features below them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -7,14 +8,22 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from cldyn.plots import parts
+from cldyn.plots.nonlinear_head import nonlinear_head
 
 FEATURES = ("class", "subclass", "irrelevant_1")
 BELOW: dict[str, Any] = {"lw": 0.8, "alpha": 0.8}  # the head
 
 
 @parts.styled
-def projection_head(modes: xr.Dataset, random: xr.Dataset, crowded: xr.Dataset) -> Figure:
-    """Norms after and below a head over time, one against the other, and what rivals leave.
+def projection_head(
+    modes: xr.Dataset,
+    random: xr.Dataset,
+    crowded: xr.Dataset,
+    heads: Mapping[str, xr.DataArray | xr.Dataset],
+    dimensions: xr.Dataset,
+) -> Figure:
+    """Norms after and below a head over time, one against the other, and what rivals leave; under
+    them what heads of other kinds do.
 
     Args:
         modes: feature_norms and pre_feature_norms [depth, seed, step, feature] of commuting
@@ -22,14 +31,18 @@ def projection_head(modes: xr.Dataset, random: xr.Dataset, crowded: xr.Dataset) 
         random: the same norms of random models of depth 2, over step and feature.
         crowded: the same norms [depth, irrelevant_strength, seed, feature] at the end of training,
             and left_behind, the predicted order of |W_1 v_1| [depth, irrelevant_strength].
+        heads, dimensions: of `nonlinear_head`.
     """
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
-    axes: Any = figure.subplots(1, 3)
+    figure = Figure(figsize=(11, 9.6), layout="constrained")
+    rows: Any = figure.subfigures(2, 1, height_ratios=(5.2, 4.4))
+    above, under = rows
+    axes: Any = above.subplots(1, 3)
     first, second, third = axes
     two_layers = modes.sel(depth=2).isel(seed=0)
     _over_time(first, two_layers)
     _against(second, two_layers, random)
     _left(third, crowded)
+    nonlinear_head(under.subplots(1, 4), heads, dimensions)
     return figure
 
 

@@ -1,6 +1,7 @@
 """What theory predicts, from the moments of the data and the numbers of the training."""
 
 from cldyn.theory.growth import early_growth, learning_step
+from cldyn.theory.heads import diagonal_decay, diagonal_end, diagonal_rate, linear_head
 from cldyn.theory.limits import agreements, joint_threshold, population_norms
 from cldyn.theory.minimizers import balanced_layers, frame_minimizer, minimizer, unseen
 from cldyn.theory.own_features import own_peak, own_unlearning_rate
@@ -36,6 +37,9 @@ __all__ = [
     "collapsed_norm",
     "commuting_critical_learning_rate",
     "critical_learning_rate",
+    "diagonal_decay",
+    "diagonal_end",
+    "diagonal_rate",
     "distinct_probability",
     "early_growth",
     "escape_time",
@@ -46,6 +50,7 @@ __all__ = [
     "kept_share",
     "learning_step",
     "left_behind",
+    "linear_head",
     "minimizer",
     "one_mode",
     "own_peak",
