@@ -117,7 +117,7 @@ class Tile(NamedTuple):
     """One tile, filled up with its own to the one shape.
 
     problems: of its rows [b]. trajectories: on each [b, l].
-    size: how many, without what fills it up.
+    size: how many, without what fills it up and what an earlier one has.
     problem: leaves [b, ...], but for what is held. training: leaves [b, l, ...].
     limits: a training for every limit that occurs, leaves [b, u, ...].
     limit: which of these is a trajectory's [b, l].
@@ -197,15 +197,17 @@ class Trajectories:
             limit, chosen = self._ends(problems, part.trajectories, shape.limits)
             ends = problems[:, None], chosen
             limits = jax.tree.map(lambda leaf, at=ends: leaf[at], self.training)
+            met: set[tuple[int, ...]] = set()
             for first in range(0, table.shape[1], shape.trajectories):
                 filled = np.arange(first, first + shape.trajectories) % table.shape[1]
                 inside = rows[:, None], table[:, filled]
                 at = problems[:, None], part.trajectories[inside[1]]
                 training = jax.tree.map(lambda leaf, at=at: leaf[at], self.training)
-                size = len({*zip(*map(np.ravel, np.broadcast_arrays(*at)), strict=True)})
+                new = {*zip(*map(np.ravel, np.broadcast_arrays(*at)), strict=True)} - met
+                met |= new
                 stands = None if part.state is None else part.state[inside]
                 yield Tile(
-                    problems, at[1], size, problem, training, limits,
+                    problems, at[1], len(new), problem, training, limits,
                     np.take_along_axis(limit, inside[1], axis=1), first == 0, stands,
                 )  # fmt: skip
 
