@@ -10,7 +10,7 @@ from cldyn.claims.table import Row, Subject, at_most, found, highest, spread
 from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training
 from cldyn.losses import InfoNce, Unsupervised
-from cldyn.measures import Measure
+from cldyn.observed import Measure
 from cldyn.optimizers import Gd
 from cldyn.sources import Augmented, augmented
 from cldyn.sweeps import sweep

@@ -9,7 +9,7 @@ from jax import Array
 
 from cldyn import moments
 from cldyn.checks import refuse, require
-from cldyn.data import contrasts, membership
+from cldyn.data import membership
 from cldyn.fields import array, part, size, static, whole
 from cldyn.nouns import noun
 from cldyn.sources.units import (
@@ -18,6 +18,7 @@ from cldyn.sources.units import (
     Rows,
     StoredUnits,
     batch_key,
+    mean_gaps,
     stored_units,
     weighted,
 )
@@ -62,11 +63,8 @@ class Arrays:
     def _drawn(self, x: Array, dtype: Any) -> Drawn:
         member = membership(self.label, self.classes, dtype)
         submember = membership(self.subclass, self.subclasses, dtype)
-        rows, means = x.reshape(-1, x.shape[-1]), {}
-        for name, groups in (("class_gap", member), ("subclass_gap", submember)):
-            means[name] = contrasts(rows, jnp.repeat(groups, x.shape[1], axis=1))
         directions = jnp.asarray(self.directions, dtype)
-        return Drawn(x, member, submember, None, directions, means)
+        return Drawn(x, member, submember, None, directions, mean_gaps(x, member, submember))
 
     def frame(self, drawn: Drawn, bias: bool, dtype: Any) -> moments.Frame:
         """The frame of the rows."""

@@ -124,29 +124,32 @@ class Digits(_Named):
 
 
 @noun
-class Mnist(_Named):
-    """MNIST, 28 x 28, from its IDX files or from mnist.npz."""
+class _InFiles(_Named):
+    """A set of images that is in files."""
 
     folder: str = place("", _FOLDER)
+
+
+@noun
+class Mnist(_InFiles):
+    """MNIST, 28 x 28, from its IDX files or from mnist.npz."""
+
     superclass: str = _superclass("parity", "below_five")
 
     name = "mnist"
 
 
 @noun
-class FashionMnist(_Named):
+class FashionMnist(_InFiles):
     """Fashion-MNIST, 28 x 28, from its IDX files or from fashion_mnist.npz."""
-
-    folder: str = place("", _FOLDER)
 
     name = "fashion_mnist"
 
 
 @noun
-class Cifar10(_Named):
+class Cifar10(_InFiles):
     """CIFAR-10, 32 x 32 x 3, from its binary files or from cifar10.npz."""
 
-    folder: str = place("", _FOLDER)
     superclass: str = _superclass("animals")
     overlay: str = _overlay()
 
@@ -154,10 +157,9 @@ class Cifar10(_Named):
 
 
 @noun
-class Cifar100(_Named):
+class Cifar100(_InFiles):
     """CIFAR-100, 32 x 32 x 3, from its binary files; coarse: its 20 superclasses."""
 
-    folder: str = place("", _FOLDER)
     superclass: str = _superclass("coarse")
     overlay: str = _overlay()
 

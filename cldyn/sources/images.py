@@ -10,13 +10,13 @@ from jax import Array
 
 from cldyn import moments
 from cldyn.checks import require
-from cldyn.data import contrasts, membership
 from cldyn.data import images as pictures
+from cldyn.data import membership
 from cldyn.data.images import Augment, Pictures
 from cldyn.fields import array, number, part, size, static, whole
 from cldyn.held import Held
 from cldyn.nouns import noun
-from cldyn.sources.units import Drawn, FreshUnits, Rows, batch_key, weighted
+from cldyn.sources.units import Drawn, FreshUnits, Rows, batch_key, mean_gaps, weighted
 
 
 class Contents(NamedTuple):
@@ -104,10 +104,8 @@ class Pictured:
         x = self.views(given, chosen, view_key, dtype)
         codes = (train.label, self.classes), (train.fine, self.subclasses)
         member, submember = (membership(code[chosen], names, dtype) for code, names in codes)
-        rows, means = x.reshape(-1, x.shape[-1]), {}
-        for name, groups in (("class_gap", member), ("subclass_gap", submember)):
-            means[name] = contrasts(rows, jnp.repeat(groups, self.m, axis=1))
-        return Drawn(x, member, submember, given, jnp.zeros((0, x.shape[-1]), dtype), means)
+        directions, gaps = jnp.zeros((0, x.shape[-1]), dtype), mean_gaps(x, member, submember)
+        return Drawn(x, member, submember, given, directions, gaps)
 
     def test(self, dtype: Any) -> Rows:
         """Test images as they are, with bits and overlays of their own."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from cldyn import data, moments
-from cldyn.data import membership
+from cldyn.data import contrasts, membership
 from cldyn.losses import Pairs
 
 SIGNS = (-1, 1)  # classes and subclasses of a feature model
@@ -141,6 +141,14 @@ def unit_shape(source: Any, positives: Any) -> tuple[int, int]:
     n, m, _ = source.shape
     rows = not positives.by_view and not source.fresh
     return (n * m, 1) if rows else (n, m)
+
+
+def mean_gaps(x: Array, member: Array, submember: Array) -> dict[str, Array]:
+    """Differences of class means and of subclass means of views [n, m, d], as `Drawn.gaps`."""
+    rows, groups = x.reshape(-1, x.shape[-1]), {"class_gap": member, "subclass_gap": submember}
+    return {
+        name: contrasts(rows, jnp.repeat(one, x.shape[1], axis=1)) for name, one in groups.items()
+    }
 
 
 def stored_units(source: Any, drawn: Drawn, training: Any, x: Array) -> StoredUnits:
