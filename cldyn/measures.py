@@ -51,8 +51,8 @@ def _class_ratio(embeddings: Array, member: Array) -> Array:
 
 
 def _aligned(seen: Observed) -> Array:
-    train = seen.embed("train")
-    return alignment(train.reshape(-1, seen.views, train.shape[1]))
+    rows = seen.embed("views")
+    return alignment(rows.reshape(-1, seen.views, rows.shape[1]))
 
 
 _ROWS = {"train": "the training rows", "test": "the test sample"}
@@ -188,7 +188,7 @@ _ALL = (
         "alignment",
         "mean squared distance between directions of two views of a training example",
         _aligned,
-        ("train", "views"),
+        ("views",),
     ),
     Measure(
         "embeddings",

@@ -12,12 +12,13 @@ INPUT = "input"  # the layer below all others: inputs as they are
 class Observed(NamedTuple):
     """What a measure sees of a trajectory at one time.
 
-    embed: name of a probe -> embeddings [s, p]. "train" and "test" rows; "directions" v_j [K, p]
-        less the embedded origin; "class_gap" and "subclass_gap", differences of embedded means.
+    embed: name of a probe -> embeddings [s, p]. "train" and "test" rows, images as they are;
+        "views" [n m, p], the m of an example one after the other; "directions" v_j [K, p] less the
+        embedded origin; "class_gap" and "subclass_gap", differences of embedded means.
         With the name of a layer behind it what that has in place of the output: "input" the inputs
         as they are, "pre" what a projection head gets, and others that an encoder names.
     groups: name of rows -> one-hot classes and subclasses ([classes, s], [subclasses, s]).
-    views: m; training rows are the m views of one example after those of another.
+    views: m.
     loss: () -> training loss.
     inside: () -> W on the range of the data, in their frame [rows, r].
     moments: () -> M [r] and C [q, r] in that frame, P = C^T C.

@@ -4,6 +4,7 @@ from cldyn.claims import (
     both_failures,
     class_collapse,
     collapse_figures,
+    digits,
     early_learning,
     hovering,
     joint_loss,
@@ -40,5 +41,6 @@ CLAIMS: tuple[Claim, ...] = (
     stochastic_gradients.CLAIM,
     noise_limits.CLAIM,
     hovering.CLAIM,
+    digits.CLAIM,
     nonlinear.CLAIM,
 )

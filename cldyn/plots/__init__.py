@@ -7,6 +7,7 @@ from cldyn.plots.both_failures import both_failures
 from cldyn.plots.class_collapse import class_collapse
 from cldyn.plots.collapse_figures import collapse_figures
 from cldyn.plots.compared import compared
+from cldyn.plots.digits import digits
 from cldyn.plots.early_learning import early_learning
 from cldyn.plots.hovering import hovering
 from cldyn.plots.joint_loss import joint_loss
@@ -32,6 +33,7 @@ __all__ = [
     "class_collapse",
     "collapse_figures",
     "compared",
+    "digits",
     "early_learning",
     "hovering",
     "joint_loss",

@@ -96,27 +96,34 @@ class Pictured:
         return self.contents().test is not None
 
     def draw(self, dtype: Any) -> Drawn:
-        """The originals, and stored views of some or all of them."""
-        train = self.contents().train
+        """The originals, and some or all of them as they are and in stored views."""
+        train, marks = self.contents().train, self.contents().marks
         n, (own_key, view_key, _) = train.x.shape[0], self._keys()
-        given = Originals(self.opened().held, *self._own(own_key, n, self.contents().marks))
+        given = Originals(self.opened().held, *self._own(own_key, n, marks))
         chosen = evenly(n, self.stored_size)
         x = self.views(given, chosen, view_key, dtype)
-        codes = (train.label, self.classes), (train.fine, self.subclasses)
-        member, submember = (membership(code[chosen], names, dtype) for code, names in codes)
+        mark = None if given.mark is None else given.mark[chosen]
+        plain = self._plain(train, marks, chosen, given.bits[chosen], mark, dtype)
+        member, submember = plain.classes, plain.subclasses
         directions, gaps = jnp.zeros((0, x.shape[-1]), dtype), mean_gaps(x, member, submember)
-        return Drawn(x, member, submember, given, directions, gaps)
+        return Drawn(x, member, submember, given, directions, gaps, plain=plain)
 
     def test(self, dtype: Any) -> Rows:
         """Test images as they are, with bits and overlays of their own."""
-        found = self.contents()
-        assert found.test is not None
-        chosen = evenly(found.test.x.shape[0], self.test_size)
-        bits, mark = self._own(self._keys()[2], len(chosen), found.test_marks)
-        x = _unit(found.test.x[chosen], dtype)
-        if found.test_marks is not None:
-            x = pictures.written_over(x, _unit(found.test_marks[mark], dtype))
-        codes = (found.test.label, self.classes), (found.test.fine, self.subclasses)
+        test, marks = self.contents().test, self.contents().test_marks
+        assert test is not None
+        chosen = evenly(test.x.shape[0], self.test_size)
+        own = self._own(self._keys()[2], len(chosen), marks)
+        return self._plain(test, marks, chosen, *own, dtype)
+
+    def _plain(
+        self, held: Pictures, marks: Any, chosen: Any, bits: Array, mark: Any, dtype: Any
+    ) -> Rows:
+        """Chosen images as they are, with bits [b, most_bits] and overlays [b] of their own."""
+        x = _unit(held.x[chosen], dtype)
+        if mark is not None:
+            x = pictures.written_over(x, _unit(marks[mark], dtype))
+        codes = (held.label, self.classes), (held.fine, self.subclasses)
         groups = (membership(code[chosen], names, dtype) for code, names in codes)
         return Rows(self._rows(x, bits), *groups)
 

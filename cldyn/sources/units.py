@@ -30,6 +30,7 @@ class Drawn(NamedTuple):
     directions: named feature directions [named, d]; no rows where none are known.
     gaps: differences of class means and of subclass means {name: [pairs, d]}.
     test: test rows, None where nobody asked for them.
+    plain: training examples as they are, where they are known; None: their views stand for them.
     """
 
     x: Any
@@ -39,9 +40,12 @@ class Drawn(NamedTuple):
     directions: Array
     gaps: dict[str, Array]
     test: Rows | None = None
+    plain: Rows | None = None
 
     def train(self) -> Rows | None:
         """Training rows."""
+        if self.plain is not None:
+            return self.plain
         if self.x is None or self.member is None or self.submember is None:
             return None
         m = self.x.shape[1]

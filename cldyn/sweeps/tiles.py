@@ -14,6 +14,7 @@ from cldyn.sweeps.grid import Grid
 from cldyn.trajectory import Plan, needs_test
 
 _CACHE = 128 * 1024  # bytes of parameters in a tile: what fits a core's cache with its gradient
+_SHARING = 4  # trajectories of a tile whose parameters are larger
 _MOST, _SHORT = 1024, 16  # trajectories of a tile, and of a row where short ones are better
 _FEW, _CORES = 64, 8  # of a tile, however small they are, and cores that always get tiles
 _MEMORY = 2**30  # bytes of inputs in preparation at a time
@@ -34,8 +35,11 @@ class Shape(NamedTuple):
 
 
 def cached(parameters: int) -> int:
-    """Trajectories, with parameters of so many bytes, that a core's cache holds: a power of two."""
-    fits = max(2, min(_MOST, _CACHE // parameters))
+    """Trajectories, with parameters of so many bytes, that a core's cache holds: a power of two.
+
+    What no cache holds, as large networks, is trained by a few that share batches and views.
+    """
+    fits = max(_SHARING, min(_MOST, _CACHE // parameters))
     return 1 << fits.bit_length() - 1
 
 

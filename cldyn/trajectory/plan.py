@@ -50,7 +50,7 @@ class Plan:
 
     def of_problem(self) -> "Plan":
         """What preparation knows of it, so that plans which differ in the rest share programs."""
-        wanted = self.wanted & {"train", "loss"}
+        wanted = self.wanted & {"train", "views", "loss"}
         plain = replace(self, commutes=False, decays=False, critical=False, stride=1)
         return replace(plain, wanted=wanted, measures=())
 
@@ -113,7 +113,7 @@ def _chosen(experiment: Experiment, measure: Measures) -> tuple[Measure, ...]:
 _NEEDS = {
     "directions": "feature directions",
     "train": "stored training rows",
-    "views": "stored training rows of at least two views",
+    "views": "stored views, at least two of an example",
     "test": "test rows",
     "gaps": "known differences of means (for a nonlinear encoder: test rows)",
     "loss": "a loss of everything",

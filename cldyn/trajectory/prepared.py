@@ -131,6 +131,8 @@ def _probes(
     for name, rows in (("train", train), ("test", drawn.test)):
         if rows is not None:
             probes[name], groups[name] = rows.x, (rows.classes, rows.subclasses)
+    if plan.needs("views"):
+        probes["views"] = drawn.x.reshape(-1, drawn.x.shape[2])
     return probes, groups
 
 
