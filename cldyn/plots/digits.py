@@ -33,7 +33,7 @@ def digits(
     axes[0].set_title("bits suppress digits, width cures\n(crosses: untrained)")
     end = temperatures.class_accuracy.isel(step=-1)
     _family(axes[1], end, "temperature", "bits", r"$\tau$ = {:g}")
-    axes[1].set(xlabel="random bits", title="lower temperatures resist\n(p = 64)")
+    axes[1].set(xlabel="random bits", title="lower temperatures resist\n(p = 16)")
     for name, feature, label in (
         ("direction_ratio", "loss", "R: variance between digits\nover variance within"),
         ("subclass_accuracy_ridge", "subclass", "probe for the digit"),
@@ -49,8 +49,8 @@ def digits(
     axes[3].set(xlabel=r"weight $\beta$ of the supervised loss", ylabel="accuracy of a probe")
     axes[3].set_title("parity and 8 bits: either loss fails,\nthe joint one does not")
     axes[3].legend(loc="lower right")
-    for axis in axes:
-        axis.set_ylim(0, 1.02)
+    for axis, most in zip(axes, (1.02, 1.02, 1.5, 1.02), strict=True):
+        axis.set_ylim(0, most)
     return figure
 
 
