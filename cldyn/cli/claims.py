@@ -67,6 +67,7 @@ class Reproduce:
 
     def run(self) -> int:
         """Run the claims; everything that can be refused is refused before the first one starts."""
+        _compile_lightly()
         chosen, statements = paper.chosen(CLAIMS, self.words)
         require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
         folders = [writable(self.out / claim.name) for claim in chosen]
@@ -77,6 +78,16 @@ class Reproduce:
         if len(chosen) > 1:
             print(screen.summary({claim.name: rows[claim.name] for claim in chosen}), end="")
         return int(any(row.verdict == "fails" for some in rows.values() for row in some))
+
+
+def _compile_lightly() -> None:
+    """Tell XLA, before it starts, to optimize less.
+
+    Claims are many small programs, which take longer to compile than to run.
+    """
+    told = os.environ.get("XLA_FLAGS", "")
+    if "xla_backend_optimization_level" not in told:
+        os.environ["XLA_FLAGS"] = f"{told} --xla_backend_optimization_level=1".strip()
 
 
 def _studied(

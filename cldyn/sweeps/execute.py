@@ -72,6 +72,34 @@ def train_one(
     }  # fmt: skip
 
 
+def _over_tile(
+    one: Callable[..., Any], limit: Array, prepared: Prepared, limits: Any, *each: Any
+) -> Any:
+    """A function of one trajectory for all of a tile [b, l, ...].
+
+    prepared, limits: of every row. limit, each: of every trajectory.
+    """
+    rows, length = limit.shape
+
+    def row(prepared: Prepared, limits: Any, *each: Any) -> Any:
+        return _vmap(partial(one, prepared, limits), length)(*each)
+
+    return _vmap(row, rows)(prepared, limits, *each)
+
+
+def _vmap(function: Callable[..., Any], count: int) -> Callable[..., Any]:
+    """`jax.vmap`, but of a single one no loop of length one, which is traced and compiled twice."""
+
+    def alone(*given: Any) -> Any:
+        first = over(lambda leaf: leaf[0], given)
+        return jax.tree.map(lambda leaf: leaf[None], function(*first))
+
+    def all_of(*given: Any) -> Any:
+        return jax.vmap(function, in_axes(given))(*given)
+
+    return alone if count == 1 else all_of
+
+
 @partial(jax.jit, static_argnames="plan")
 def begin_tile(prepared: Prepared, limits: Any, training: Any, limit: Array, plan: Plan) -> Any:
     """States before the first step [b, l, ...]. Args: as `train_tile`."""
@@ -81,8 +109,7 @@ def begin_tile(prepared: Prepared, limits: Any, training: Any, limit: Array, pla
         setting = trajectory.with_step(Setting(prepared, training, chosen))
         return trajectory.first_state(setting, plan)
 
-    of_problem = jax.vmap(one, (None, None, 0, 0))
-    return jax.vmap(of_problem, (in_axes(prepared), 0, 0, 0))(prepared, limits, training, limit)
+    return _over_tile(one, limit, prepared, limits, training, limit)
 
 
 @partial(jax.jit, static_argnames=("plan", "keep"), donate_argnames="state")
@@ -105,9 +132,7 @@ def train_tile(
         chosen = jax.tree.map(lambda leaf: leaf[limit], limits)
         return train_one(Setting(prepared, training, chosen), record_at, plan, state, keep)
 
-    of_problem = jax.vmap(one, in_axes=(None, None, 0, 0, 0))
-    axes = in_axes(prepared), 0, 0, 0, 0
-    return jax.vmap(of_problem, axes)(prepared, limits, training, limit, state)
+    return _over_tile(one, limit, prepared, limits, training, limit, state)
 
 
 @partial(jax.jit, static_argnames=("plan", "supervised"))
