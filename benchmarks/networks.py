@@ -5,6 +5,9 @@ N1: RandBit on 1200 digits of scikit-learn with 8 bits, batches of 256, two view
 cosines across views at four temperatures and four seeds, Adam; 1 and 16 trajectories. Everyone
 draws its own batches and views when timed; before, all train on the same, and their losses are
 compared. Plain JAX and the PyTorch loop train one trajectory after the other.
+
+Convolutions: three of 3 x 3 and stride 2 (32, 64, 64 channels) and a dense layer of 128, the same
+loss and optimizer, on two stored views of 1024 images of 8 x 8 and of 28 x 28; four temperatures.
 """
 
 import os
@@ -22,6 +25,7 @@ from cldyn.data import images
 from cldyn.sources import Digits
 
 STEPS, LONGER, CHECKED = 200, 4, 20
+CHANNELS, IMAGES = (32, 64, 64), 1024
 B, BITS, HIDDEN, P, RATE = 256, 8, 128, 16, 1e-3
 TEMPERATURES, SEEDS = (0.1, 0.2, 0.5, 1.0), 4
 
@@ -164,6 +168,34 @@ def by_func(torch, x, start, temperatures, steps):
     return params
 
 
+def network_torch(torch, side):
+    """Convolutions as `cldyn.Conv` has them."""
+    nn, width = torch.nn, (side + 7) // 8
+    layers, before = [], 1
+    for channels in CHANNELS:
+        layers += [nn.Conv2d(before, channels, 3, 2, 1), nn.ReLU()]
+        before = channels
+    dense = nn.Linear(before * width**2, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, P)
+    return nn.Sequential(*layers, nn.Flatten(), *dense).to(memory_format=torch.channels_last)
+
+
+def convolved_torch(torch, x, side, temperatures, steps):
+    """Autograd, a loop over trajectories. x: [n, 2, side^2]."""
+    F = torch.nn.functional
+    for temperature in temperatures:
+        network = network_torch(torch, side)
+        optimizer = torch.optim.Adam(network.parameters(), RATE)
+        for _ in range(steps):
+            rows = x[torch.randperm(len(x))[:B]].transpose(0, 1).reshape(-1, 1, side, side)
+            z = F.normalize(network(rows.contiguous(memory_format=torch.channels_last)), dim=1)
+            scores, right = z[:B] @ z[B:].T / temperature, torch.arange(B)
+            loss = (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right)) / 2
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+    return 0
+
+
 # --- cldyn -----------------------------------------------------------------------------------
 
 EXPERIMENT = cldyn.Experiment(
@@ -255,6 +287,33 @@ def bench(title, seeds, temperatures, x, torch, rounds):
     compare(title, tuple(both), LONGER, count * STEPS, calls, rounds)
 
 
+def bench_convolutions(side, steps, torch, rounds):
+    """Compare times of convolutions."""
+    x = np.random.default_rng(side).random((IMAGES, 2, side**2), np.float32)
+    problem = cldyn.views(x, np.arange(IMAGES) % 2)
+    encoder = cldyn.Conv((side, side, 1), CHANNELS, (HIDDEN,), embed_dim=P)
+    experiment = EXPERIMENT.replace(problem=problem, encoder=encoder)
+    axes, count = [{"temperature": TEMPERATURES}], len(TEMPERATURES)
+
+    def sweep(times):
+        record_at = [0, times * steps]
+        cldyn.sweep(experiment, axes, record_at, measure=("participation_ratio",), progress=False)
+
+    calls = {}
+    if torch:
+        rows = torch.tensor(x)
+
+        def loop(threads):
+            torch.set_num_threads(threads)
+            return convolved_torch(torch, rows, side, TEMPERATURES[:1], steps)
+
+        for threads in sorted({1, os.cpu_count() or 1}):
+            calls[f"PyTorch loop, {threads} threads"] = partial(loop, threads), steps
+    both = [partial(sweep, times) for times in (1, LONGER)]
+    title = f"Convolutions, {side} x {side}, {count} trajectories"
+    compare(title, tuple(both), LONGER, count * steps, calls, rounds)
+
+
 def main():
     given = parser(__doc__, rounds=5).parse_args()
     jax.config.update("jax_default_matmul_precision", "highest")
@@ -267,6 +326,8 @@ def main():
     right = checked(torch, x)
     bench("N1: RandBit, 1 trajectory", 1, TEMPERATURES[2:3], x, torch, given.rounds)
     bench("N1: RandBit, 16 trajectories", SEEDS, TEMPERATURES, x, torch, given.rounds)
+    bench_convolutions(8, 40, torch, given.rounds)
+    bench_convolutions(28, 8, torch, given.rounds)
     return int(not right)
 
 

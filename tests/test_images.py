@@ -419,6 +419,21 @@ def test_a_sweep_over_bits_compiles_once_and_is_the_runs():
     assert len(np.unique(swept.loss.isel(step=-1))) == 6
 
 
+def test_probes_are_fitted_on_images_as_they_are_and_views_are_there_beside_them():
+    def rows(name):
+        see = lambda seen: seen.embed(name, "input")  # noqa: E731
+        return cldyn.Measure(name, f"inputs of {name}", see, (name,), ("row", "input"))
+
+    source = Digits(n=60, bits=3, test_size=10)
+    found = cldyn.run(Experiment(source, NET), [0], measure=[*map(rows, ("train", "views"))])
+    train, views = found.records["train"][0], found.records["views"][0].reshape(60, 2, -1)
+    pixels = source.contents().train.x.reshape(60, 64)
+    np.testing.assert_allclose(train[:, :64], pixels, rtol=1e-6)
+    assert (np.abs(train[:, 64:67]) == 0.5).all() and not train[:, 67:].any()
+    np.testing.assert_array_equal(views[:, :, 64:], np.stack([train[:, 64:]] * 2, axis=1))
+    assert (np.abs(views[:, :, :64] - train[:, None, :64]).max(axis=2) > 0.1).all()
+
+
 def test_images_are_held_once_by_the_problems_of_a_tile():
     experiment = Experiment(Digits(n=50), replace(NET, batch=cldyn.Subset(8)))
     grid = cldyn.sweeps.grid.grid_of(experiment, [{"data_seed": [0, 1, 2]}])

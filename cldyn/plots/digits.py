@@ -26,6 +26,7 @@ def digits(
     axes: Any = figure.subplots(1, 4)
     end = widths.class_accuracy.isel(step=-1)
     _family(axes[0], end, "embed_dim", "bits", "p = {:g}")
+    axes[0].legend(loc="center right", bbox_to_anchor=(1, 0.62))  # where no line is
     start = widths.class_accuracy.isel(step=0, bits=0).median("seed")
     for level, hue in zip(start.values, parts.purples(len(start)), strict=True):
         axes[0].plot(0, level, marker="x", color=hue, ls="none", ms=7, clip_on=False)
@@ -41,7 +42,7 @@ def digits(
     ):
         parts.band(axes[2], collapse[name], "step", feature, label=label)
     axes[2].set(xlabel="steps", title="SupCon on parity, p = 4:\ndigits are learned, then collapse")
-    axes[2].legend(loc="center right")
+    axes[2].legend(loc="upper right")
     for name, feature, label in (
         ("class_accuracy", "class", "superclass"), ("subclass_accuracy", "subclass", "digit"),
     ):  # fmt: skip

@@ -113,7 +113,7 @@ def _chosen(experiment: Experiment, measure: Measures) -> tuple[Measure, ...]:
 _NEEDS = {
     "directions": "feature directions",
     "train": "stored training rows",
-    "views": "stored views, at least two of an example",
+    "views": "two views or more of a stored example",
     "test": "test rows",
     "gaps": "known differences of means (for a nonlinear encoder: test rows)",
     "loss": "a loss of everything",
