@@ -1,10 +1,11 @@
 """Networks on images: cldyn beside PyTorch, torch.func.vmap and plain JAX.
 
 N1: RandBit on 1200 digits of scikit-learn with 8 bits, batches of 256, two views each (crops of
-30-100 % of the area, a quarter of the pixels dropped), a perceptron 80 -> 128 -> 16, InfoNCE of
+30-100 % of the area, a quarter of the pixels dropped), a perceptron 72 -> 128 -> 16, InfoNCE of
 cosines across views at four temperatures and four seeds, Adam; 1 and 16 trajectories. Everyone
-draws its own batches and views when timed; before, all train on the same, and their losses are
-compared. Plain JAX and the PyTorch loop train one trajectory after the other.
+draws its own batches and views when timed; before, cldyn, plain JAX and the PyTorch loop train on
+the same, and their losses are compared. Plain JAX and the PyTorch loop train one trajectory after
+the other.
 
 Convolutions: three of 3 x 3 and stride 2 (32, 64, 64 channels) and a dense layer of 128, the same
 loss and optimizer, on two stored views of 1024 images of 8 x 8 and of 28 x 28; four temperatures.

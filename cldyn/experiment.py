@@ -140,7 +140,7 @@ def _check_together(problem: Any, training: Training) -> None:
     """Refuse what does not go together in a problem and a training."""
     batch, positives = training.batch, training.positives
     if hasattr(training.encoder, "check_inputs"):
-        training.encoder.check_inputs(problem.shape[2])
+        training.encoder.check_inputs(problem)
     new = isinstance(problem, Population)
     paired = positives.by_view or (problem.fresh and batch.draws and not new)
     allowed = "at least 2 where views of one example are positive pairs"

@@ -1,6 +1,7 @@
 """Images: files, augmentations against loops, bits and overlays, and images as problems."""
 
 import gzip
+import io
 import math
 import sys
 from dataclasses import replace
@@ -80,7 +81,9 @@ def test_npz_files_are_read_and_never_unpickled(tmp_path):
     refused(r"integers of shape \(6,\)", images.npz, file)
     np.savez(file, x_train=np.array([{}, {}]), y_train=y, x_test=x, y_test=y)
     refused("npz file of plain arrays", images.npz, file)
-    for content in (b"", b"no archive", b"PK\x03\x04 cut"):
+    array = io.BytesIO()
+    np.save(array, x)
+    for content in (b"", b"no archive", b"PK\x03\x04 cut", array.getvalue()):
         file.write_bytes(content)
         refused("npz file of plain arrays", images.npz, file)
 
@@ -114,6 +117,7 @@ def test_damaged_idx_files_are_refused(tmp_path, name, change, message):
 def test_missing_and_damaged_folders_are_refused(tmp_path):
     refused("folder: '', allowed is the folder", images.load, "mnist")
     refused("a folder that is there", images.load, "mnist", str(tmp_path / "none"))
+    refused("a folder that is there", images.load, "mnist", "~nobody-of-this-name/x")
     refused("train-images-idx3-ubyte", images.load, "mnist", str(tmp_path))
     refused("none for digits", images.load, "digits", str(tmp_path))
     refused("mnist, perhaps", images.load, "minst", str(tmp_path))
@@ -424,10 +428,10 @@ def test_probes_are_fitted_on_images_as_they_are_and_views_are_there_beside_them
         see = lambda seen: seen.embed(name, "input")  # noqa: E731
         return cldyn.Measure(name, f"inputs of {name}", see, (name,), ("row", "input"))
 
-    source = Digits(n=60, bits=3, test_size=10)
+    source = Digits(n=64, bits=3, test_size=10)
     found = cldyn.run(Experiment(source, NET), [0], measure=[*map(rows, ("train", "views"))])
-    train, views = found.records["train"][0], found.records["views"][0].reshape(60, 2, -1)
-    pixels = source.contents().train.x.reshape(60, 64)
+    train, views = found.records["train"][0], found.records["views"][0].reshape(64, 2, -1)
+    pixels = source.contents().train.x.reshape(64, 64)
     np.testing.assert_allclose(train[:, :64], pixels, rtol=1e-6)
     assert (np.abs(train[:, 64:67]) == 0.5).all() and not train[:, 67:].any()
     np.testing.assert_array_equal(views[:, :, 64:], np.stack([train[:, 64:]] * 2, axis=1))

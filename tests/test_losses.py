@@ -20,7 +20,6 @@ from cldyn.losses import (
     all_pairs,
     mix,
     slope,
-    spectral,
     spectral_gradient,
     spectral_in_frame,
 )
@@ -81,8 +80,6 @@ def test_pairs_of_a_batch_weigh_as_in_a_double_loop(seed, m, positives, kind, al
     np.testing.assert_allclose(pairs.negative, expected[1], rtol=1e-12, atol=1e-15)
     loss = pair_loss(f, *expected)
     assert float(Spectral()(jnp.array(f), pairs)) == pytest.approx(loss, rel=1e-10, abs=1e-12)
-    by_matrices = spectral(f, *map(jnp.array, expected))
-    assert float(by_matrices) == pytest.approx(loss, rel=1e-10, abs=1e-12)
 
 
 @pytest.mark.parametrize(

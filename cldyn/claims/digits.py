@@ -229,7 +229,7 @@ def _joint_rows(both: xr.Dataset) -> list[Row]:
 
     rows = []
     for (subject, measured), bound in (
-        (above("superclass", superclass, 0), 0.2),
+        (above("superclass", superclass, 0), 0.15),
         (above("digit", digit, 0), 0.2),
         (above("digit", digit, 1), 0.08),
     ):

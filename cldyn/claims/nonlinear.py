@@ -33,7 +33,7 @@ from cldyn.optimizers import Gd
 from cldyn.sources import Stored
 from cldyn.sweeps import Group, sweep
 
-# A small run changes SEEDS, PROBLEM, all ..._STEPS and WIDTHS.
+# A small run changes SEEDS, PROBLEM, all ..._STEPS, WIDTHS and SHARES.
 SEEDS: Sequence[int] = range(20, 28)  # others than those on which rates and steps were chosen
 # Test signs are balanced: the gaps of a network are measured, and by chance unequal counts of the
 # class would show in the gap of the subclass.

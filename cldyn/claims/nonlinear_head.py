@@ -44,7 +44,7 @@ class Everywhere(Gaussian):
 
 def features(strengths: Any, keeps: Any, noise: float) -> FeatureModel:
     """Features of these strengths, class and subclass first, and noise along every input."""
-    strengths, keeps = (np.broadcast_arrays(strengths, keeps)[i].tolist() for i in (0, 1))
+    strengths, keeps = (one.tolist() for one in np.broadcast_arrays(strengths, keeps))
     d = len(strengths) + 1
     return FeatureModel(
         d=d,

@@ -85,8 +85,11 @@ class OfImages(Network):
         """Refuse what is no shape of an image."""
         require(len(self.shape) == 3, "shape", self.shape, "three: height, width and channels")
 
-    def check_inputs(self, d: int) -> None:
-        """Refuse inputs that are too few for an image."""
+    def check_inputs(self, problem: Any) -> None:
+        """Refuse images of another shape, and inputs that are too few for one."""
+        d, image = problem.shape[2], getattr(problem, "image_shape", self.shape)
+        shown = ",".join(map(str, image))
+        require(self.shape == image, "shape", self.shape, f"shape={shown}, that of the images")
         allowed = f"height, width and channels of at most {d} inputs in all"
         require(math.prod(self.shape) <= d, "shape", self.shape, allowed)
 

@@ -85,8 +85,9 @@ class ResNet(OfImages):
     """A residual network of basic blocks for small images, then a projection head.
 
     The stem is a convolution 3 x 3 without pooling; stages have widths w, 2 w, 4 w and so on, and
-    halve the image. With w = 64 it is ResNet-18. Observed are the means over positions of stage,
-    stage_2 and so on; pre, that of the last stage, which the head gets; and head, head_2 and so on.
+    all but the first halve the image. With w = 64 it is ResNet-18. Observed are the means over
+    positions of stage, stage_2 and so on; pre, that of the last stage, which the head gets; and
+    head, head_2 and so on.
     Further columns of the inputs are constant channels of the image.
 
     Normalization is by groups of channels of every image alone. That by batches would make an

@@ -10,7 +10,6 @@ from cldyn.losses.pairs import POSITIVES, Joint, Pairs, Supervised, Unsupervised
 from cldyn.losses.spectral import (
     CappedSpectral,
     Spectral,
-    spectral,
     spectral_gradient,
     spectral_in_frame,
 )
@@ -32,7 +31,6 @@ __all__ = [
     "check_views",
     "mix",
     "slope",
-    "spectral",
     "spectral_gradient",
     "spectral_in_frame",
 ]

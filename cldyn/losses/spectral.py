@@ -38,7 +38,7 @@ class Spectral:
         return -2 * mix(pairs.positives, by_class, jnp.mean(alone)) + negative
 
     def slope(self, columns: Array, pairs: Pairs) -> Array:
-        """Its gradient, as `slope` of this module; a third of the time of differentiation.
+        """Its gradient, as `losses.slope` of any loss; a third of the time of differentiation.
 
             4 [d S f/m^2 - F_a (d G_a/m^2) - share d (C^T c_a - w_a mean_a)/m + F_a (unit's own)]
 
@@ -48,7 +48,7 @@ class Spectral:
         views = [columns[:, u * b : (u + 1) * b] for u in range(m)]
         within, member, apart = pairs.within.astype(columns.dtype), pairs.member, pairs.different
         weight = jnp.sum(member**2, axis=0)
-        share = mix(pairs.positives, 1.0, 0.0)
+        share = pairs.positives.share
         shared = apart / m**2 * (columns @ columns.T @ columns)
         others = jnp.zeros((), columns.dtype)
         if pairs.positives.by_class:
@@ -94,25 +94,6 @@ class CappedSpectral:
         return Spectral()(embeddings * shrunk, pairs)
 
 
-def spectral(embeddings: Array, positive: Array, negative: Array) -> Array:
-    """Spectral contrastive loss of any pair weights, by their matrices.
-
-        L = -2 sum_ij positive_ij f_i.f_j + sum_ij negative_ij (f_i.f_j)^2
-
-    Args:
-        embeddings: [N, p].
-        positive: pair weights [N, N], self-pairs included.
-        negative: pair weights [N, N].
-
-    Returns:
-        Scalar.
-
-    Source: as `Spectral`.
-    """
-    similarity = embeddings @ embeddings.T
-    return -2 * jnp.sum(positive * similarity) + jnp.sum(negative * similarity**2)
-
-
 def spectral_in_frame(w: Array, second: Array, factor: Array) -> Array:
     """Spectral loss of a linear encoder from its moments.
 
@@ -126,7 +107,7 @@ def spectral_in_frame(w: Array, second: Array, factor: Array) -> Array:
     Returns:
         Scalar.
 
-    Source: derived here. With f = W x both sums of `spectral` are moments: E f.f+ = tr W P W^T and,
+    Source: derived here. With f = W x both sums of `Spectral` are moments: E f.f+ = tr W P W^T and,
     since the two negatives are independent, E (f.f-)^2 = |W M W^T|^2.
     """
     return -2 * jnp.sum((w @ factor.T) ** 2) + jnp.sum(((w * second) @ w.T) ** 2)

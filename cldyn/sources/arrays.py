@@ -230,7 +230,9 @@ def _given(
         rows, codes, subcodes, _ = _checked(test[0], test[1], test[2], None, 2, "test_")
         wide = x.shape[-1]
         require(rows.shape[1] == wide, "test_x", rows.shape, f"an array [s, {wide}]")
-        if test[2] is None and len(found["subclasses"]) == 1:
+        if test[2] is None:
+            told = "integers [s], as training rows have several"
+            require(len(found["subclasses"]) == 1, "test_subclass", None, told)
             subcodes = np.full_like(codes, found["subclasses"][0])
         found |= {"test_x": rows, "test_label": codes, "test_subclass": subcodes}
         for name, values, known in (

@@ -58,7 +58,10 @@ class Pictured:
         None, "probability that a view keeps its overlay, else draws one", 0, 1, optional=True
     )
     m: int = size(2, "m, views of each example; at least 2 where they are positive pairs")
-    stored_size: int = size(2000, "examples whose views are stored, at most; evenly chosen")
+    stored_size: int = size(
+        2000,
+        "examples for probes and stored views, at most; evenly chosen",
+    )
     test_size: int = size(1000, "test rows, at most; evenly chosen")
     data_seed: int = whole(0, "seed of bits, overlays and stored views")
 
@@ -246,12 +249,17 @@ def images(
     if test is not None:
         good = isinstance(test, (tuple, list)) and len(test) == 3
         require(good, "test", type(test).__name__, "a tuple (x, label, subclass or None)")
+        told = "integers [n], as training images have subclasses of their own"
+        require(subclass is None or test[2] is not None, "test subclass", test[2], told)
         tested = pictures.checked(test[0], test[1], test[2], "test")
         allowed = f"images of shape {train.x.shape[1:]}"
         require(tested.x.shape[1:] == train.x.shape[1:], "test x", tested.x.shape[1:], allowed)
     marks: list[Any] = []
     if overlay is not None:
         both = overlay if isinstance(overlay, tuple) else (overlay, overlay)
+        allowed = "images, or a tuple of those and others for test images"
+        good = len(both) == 2 and all(hasattr(one, "__len__") for one in both)
+        require(good, "overlay", type(overlay).__name__, allowed)
         for one in both:
             zeros = np.zeros(len(one), int)
             found = pictures.checked(one, zeros, None, "overlay")

@@ -30,7 +30,7 @@ class Drawn(NamedTuple):
     directions: named feature directions [named, d]; no rows where none are known.
     gaps: differences of class means and of subclass means {name: [pairs, d]}.
     test: test rows, None where nobody asked for them.
-    plain: training examples as they are, where they are known; None: their views stand for them.
+    plain: images as they are, which probes are fitted on; None: that is done on the views.
     """
 
     x: Any

@@ -66,7 +66,8 @@ def tile_shape(counts: tuple[int, int], fits: int, inputs: int, apart: bool) -> 
     most = min(_SHORT, fits) if apart else fits
     length = -(-trajectories // -(-trajectories // most))
     roomy = max(1, _MEMORY // inputs)
-    rows = min(max(1, fits // length), problems, roomy)
+    most = min(max(1, fits // length), problems, roomy)
+    rows = -(-problems // -(-problems // most))
     return Shape(rows, 2 if length * rows == 1 else length)
 
 

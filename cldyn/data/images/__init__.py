@@ -1,8 +1,8 @@
 """Images: files of the usual formats, sets by name, superclasses, and augmentations."""
 
-from cldyn.data.images.augment import Augment, Draw, augmented, recoloured, resampling
+from cldyn.data.images.augment import Augment
 from cldyn.data.images.overlays import fitted, written_over
-from cldyn.data.images.readers import Pictures, Split, checked, cifar, idx, npz
+from cldyn.data.images.readers import Pictures, Split, checked, npz
 from cldyn.data.images.sets import FILES, digest, digits, factor, load, stamp
 from cldyn.data.images.shapes import COLOURS, SHAPES, TEXTURES, shapes
 from cldyn.data.images.superclasses import SUPERCLASSES, superclass
@@ -14,21 +14,15 @@ __all__ = [
     "SUPERCLASSES",
     "TEXTURES",
     "Augment",
-    "Draw",
     "Pictures",
     "Split",
-    "augmented",
     "checked",
-    "cifar",
     "digest",
     "digits",
     "factor",
     "fitted",
-    "idx",
     "load",
     "npz",
-    "recoloured",
-    "resampling",
     "shapes",
     "stamp",
     "superclass",

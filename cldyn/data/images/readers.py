@@ -1,6 +1,6 @@
 """Image files of the usual formats, read in plain numpy: nothing is fetched, nothing is unpickled.
 
-Every reader returns Pictures of the training and of the test rows, or refuses with one line.
+Every reader returns `Pictures`, or a `Split` of training and test ones, or refuses with one line.
 """
 
 import gzip
@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from cldyn.checks import refuse, require
+from cldyn.checks import Refused, refuse, require
 
 _DIMENSIONS = {"labels": 1, "images": 3}  # of IDX files of unsigned bytes
 _NAMES = ("x_train", "y_train", "x_test", "y_test")  # arrays of an npz file
@@ -40,7 +40,10 @@ def files_of(name: str, folder: str) -> list[Path]:
     """Files of a set in a folder, refused where one is missing."""
     allowed = f"the folder that holds the files of {name}, as folder=DIR or --data DIR"
     require(folder, "folder", folder, allowed)
-    place = Path(folder).expanduser()
+    try:
+        place = Path(folder).expanduser()
+    except RuntimeError:  # ~ of nobody
+        refuse("folder", folder, "a folder that is there")
     require(place.is_dir(), "folder", folder, "a folder that is there")
     inner, wanted = _FILES[name]
     one = place / f"{name}.npz"
@@ -125,9 +128,9 @@ def npz(path: Path) -> Split:
             told = f"a file with arrays {', '.join(_NAMES)}"
             require(not missing, str(path), sorted(found), told)
             arrays = [found[name] for name in _NAMES]
-    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, AttributeError, ValueError) as error:
-        if type(error).__name__ == "Refused":
-            raise
+    except Refused:
+        raise
+    except (OSError, EOFError, zipfile.BadZipFile, zlib.error, TypeError, ValueError) as error:
         told = f"an npz file of plain arrays that can be read ({' '.join(str(error).split())})"
         refuse("file", str(path), told)
     parts = [
@@ -147,7 +150,7 @@ def checked(x: Any, label: Any, fine: Any, of: str = "") -> Pictures:
         of: whose they are.
     """
     before = f"{of} " if of else ""
-    x = np.asarray(x)
+    x = _array(x, f"{before}x")
     good = x.ndim in (3, 4) and 0 not in x.shape
     require(good, f"{before}x", x.shape, "images [n, h, w] or [n, h, w, c] with no empty axis")
     x = x[..., None] if x.ndim == 3 else x
@@ -159,7 +162,7 @@ def checked(x: Any, label: Any, fine: Any, of: str = "") -> Pictures:
         x = x.astype(np.float32)
     codes = []
     for name, code in (("label", label), ("subclass", label if fine is None else fine)):
-        code = np.asarray(code)
+        code = _array(code, before + name)
         code = code[:, 0] if code.ndim == 2 and code.shape[1] == 1 else code
         good = code.shape == (len(x),) and np.issubdtype(code.dtype, np.integer)
         shown = f"{code.dtype} of shape {code.shape}"
@@ -168,6 +171,13 @@ def checked(x: Any, label: Any, fine: Any, of: str = "") -> Pictures:
         require(abs(int(largest)) < 2**31, before + name, largest, "integers of 32 bits")
         codes.append(code.astype(np.int32))
     return Pictures(x, *codes)
+
+
+def _array(given: Any, name: str) -> np.ndarray:
+    try:
+        return np.asarray(given)
+    except ValueError:
+        refuse(name, type(given).__name__, "an array")
 
 
 def _bytes_of(path: Path) -> bytes:

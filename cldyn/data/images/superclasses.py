@@ -42,6 +42,7 @@ def superclass(name: str, label: Any) -> np.ndarray:
         return label
     require(name in SUPERCLASSES, "superclass", name, one_of(name, ["none", *SUPERCLASSES]))
     table = np.array(SUPERCLASSES[name], np.int32)
+    require(label.dtype.kind in "iu", "label", label.dtype, "integers")
     wrong = label[(label < 0) | (label >= len(table))].flat[:1]
     require(not wrong.size, "label", wrong, f"labels from 0 to {len(table) - 1} for {name}")
     return table[label]
