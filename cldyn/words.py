@@ -116,13 +116,13 @@ def listing(width: int = 100) -> str:
         for name, field in fields_of(kind).items():
             takes = takes_of(field)
             allowed = f"one of {', '.join(takes.choices)}" if takes.choices else takes.text
-            start = f"  {name}={word_of(field.default)}".ljust(_COLUMN - 1)
+            start = f"  {name}={word_of(field.default)}".ljust(COLUMN - 1)
             told = f"{start} {field.metadata['says']}; {allowed}"
-            lines += textwrap.wrap(told, width, subsequent_indent=" " * _COLUMN)
+            lines += textwrap.wrap(told, width, subsequent_indent=" " * COLUMN)
     return "\n".join(lines[1:])
 
 
-_COLUMN = 32  # where the listing says what a field is
+COLUMN = 32  # where the listing says what a field is
 
 
 def _flag(given: str) -> Any:

@@ -1,16 +1,21 @@
 """A setting of one's own, told like a claim: what is measured of it beside what theory predicts."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
 from cldyn import nouns, plots
 from cldyn.claims.table import Row, Study, Subject, found, spread
+from cldyn.encoders import is_linear
 from cldyn.experiment import Experiment, by_moments
 from cldyn.phases import phases
 from cldyn.sweeps import Group, forecast, sweep
+from cldyn.trajectory import plan_of
 
 RECORDS = 200
 _SEEDS = ("seed", "data_seed")
+_ACCURACIES = ("class_accuracy", "subclass_accuracy")
 
 
 def study(experiment: Experiment, steps: int, seeds: int) -> Study:
@@ -30,7 +35,10 @@ def study(experiment: Experiment, steps: int, seeds: int) -> Study:
     }
     axes: list[Group] = [{name: range(one, one + seeds) for name, one in starts.items()}]
     at = np.unique(np.linspace(0, steps, RECORDS + 1).astype(int)).tolist()
-    measured = sweep(experiment, axes, at)
+    measure: list[Any] = [*plan_of(experiment).measures]
+    if not is_linear(experiment.training.encoder) and experiment.problem.has_test:
+        measure += _ACCURACIES
+    measured = sweep(experiment, axes, at, measure=measure)
     predicts = by_moments(experiment.training)
     known = forecast(experiment, axes, critical=False) if predicts else None
     return Study(_rows(measured, known), {"": measured}, plots.own(measured, known))
@@ -39,14 +47,16 @@ def study(experiment: Experiment, steps: int, seeds: int) -> Study:
 def _rows(measured: xr.Dataset, known: xr.Dataset | None) -> list[Row]:
     last = int(measured.step[-1])
     finite = int((measured.finite_steps == last).sum())
-    rows = [found(Subject("", "seeds that stayed finite"), f"{finite} of {measured.sizes['seed']}")]
+    hint = "" if finite else "a smaller learning_rate, perhaps"
+    subject = Subject("", "seeds that stayed finite", hint)
+    rows = [found(subject, f"{finite} of {measured.sizes['seed']}")]
     if "feature_norms" in measured:
         for name in measured.feature.values.tolist():
             rows += _feature(name, measured, known)
         others = ["excess_loss", "loss"]
     else:
         others = ["class_gap", "subclass_gap", "excess_loss", "loss"]
-    for name in others:
+    for name in (*_ACCURACIES, *others):
         if name in measured:
             subject = Subject("", measured[name].attrs["long_name"], f"at step {last}")
             rows.append(found(subject, _told(measured[name].isel(step=-1))))

@@ -60,6 +60,7 @@ class Claim:
 
     name: of the command line. says: what is claimed. shows: statements of the paper that its rows
     show. source: whose it is, and what is derived here. cost: on 2 cores. study: runs it, in full.
+    ready: refuses where something that it needs is not there.
     """
 
     name: str
@@ -68,6 +69,7 @@ class Claim:
     source: str
     cost: str
     study: Callable[[], Study]
+    ready: Callable[[], object] = lambda: None
 
 
 def close(subject: Subject, predicted: float, measured: float, tolerance: float) -> Row:

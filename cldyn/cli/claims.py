@@ -71,6 +71,8 @@ class Reproduce:
         chosen, statements = paper.chosen(CLAIMS, self.words)
         require(self.format in FORMATS, "format", self.format, f"one of {', '.join(FORMATS)}")
         folders = [writable(self.out / claim.name) for claim in chosen]
+        for claim in chosen:
+            claim.ready()
         rows = {}
         for claim, some in _studied(chosen, folders, self.format):
             rows[claim.name] = some

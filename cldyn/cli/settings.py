@@ -1,5 +1,6 @@
 """Commands about a setting of one's own."""
 
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +10,8 @@ import tyro
 from cldyn import screen
 from cldyn.claims import own
 from cldyn.cli.results import Data, Words, kept, placed, tell, writable
-from cldyn.words import asked, listing
+from cldyn.measures import MEASURES
+from cldyn.words import COLUMN, asked, listing
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ class Run:
 
 @dataclass(frozen=True)
 class Fields:
-    """List every field that cldyn run sets: its default, what it says and what it takes.
+    """List every field that cldyn run sets, with its default and what it takes, and all measures.
 
     For example: cldyn fields
     """
@@ -63,5 +65,10 @@ class Fields:
     def run(self) -> int:
         """Print the fields."""
         print("cldyn run NAME=VALUE ... sets these; several numbers are said as 2,1.5\n")
-        print(listing(min(100, screen.console().width)))
+        width = min(100, screen.console().width)
+        print(listing(width))
+        print("\nmeasure=NAME,NAME of cldyn sweep, of a layer as pre_NAME or input_NAME:\n")
+        for measure in MEASURES.values():
+            told = f"  {measure.name}".ljust(COLUMN - 1) + f" {measure.says}"
+            print(*textwrap.wrap(told, width, subsequent_indent=" " * COLUMN), sep="\n")
         return 0

@@ -268,6 +268,9 @@ def images(
     held = Held(Contents(train, tested, *marks))
     made = Images(augmentation, held=held, classes=classes, subclasses=subclasses, **numbers)
     made.check()
+    one = jax.ShapeDtypeStruct(made.image_shape, jnp.float32)
+    view = jax.eval_shape(augmentation, jax.eval_shape(lambda: jax.random.key(0)), one).shape
+    require(view == one.shape, "augmentation", view, f"views of shape {one.shape}, as the images")
     return made
 
 
@@ -278,8 +281,11 @@ def groups_of(train: Pictures, test: Pictures | None) -> tuple[tuple[int, ...], 
         groups = np.unique(getattr(train, name)).tolist()
         if test is not None:
             there = np.unique(getattr(test, name)).tolist()
-            told = "test_label" if name == "label" else "test_subclass"
-            require(set(there) <= set(groups), told, there, f"among {groups}")
+            others, told = (
+                sorted({*there} - {*groups}),
+                {"label": "label", "fine": "subclass"}[name],
+            )
+            require(not others, f"test_{told}", others, f"among those of training images, {groups}")
         found.append(tuple(groups))
     return found[0], found[1]
 

@@ -183,6 +183,8 @@ class Trajectories:
         self, fits: int, inputs: int, plan: Plan, counts: tuple[int, int] | None = None
     ) -> Shape:
         """The shape of tiles of so many problems and trajectories of each; None: of all."""
+        if self.counts == (1, 1) and not is_linear(self.experiment.training.encoder):
+            return Shape(1, 1)  # twice a network would take twice the time
         # Batches are shared along a row.
         on_cpu = jax.default_backend() == "cpu"
         apart = plan.in_frame and not plan.draws and on_cpu
