@@ -277,15 +277,11 @@ def images(
 def groups_of(train: Pictures, test: Pictures | None) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Classes and subclasses; test rows have no others."""
     found = []
-    for name in ("label", "fine"):
+    for name, told in (("label", "test_label"), ("fine", "test_subclass")):
         groups = np.unique(getattr(train, name)).tolist()
         if test is not None:
-            there = np.unique(getattr(test, name)).tolist()
-            others, told = (
-                sorted({*there} - {*groups}),
-                {"label": "label", "fine": "subclass"}[name],
-            )
-            require(not others, f"test_{told}", others, f"among those of training images, {groups}")
+            others = sorted({*getattr(test, name).tolist()} - {*groups})
+            require(not others, told, others, f"among those of training images, {groups}")
         found.append(tuple(groups))
     return found[0], found[1]
 
