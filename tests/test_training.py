@@ -187,7 +187,8 @@ def test_descent_follows_the_flow_at_first_order_and_runge_kutta_at_fourth(order
 def test_sampled_measures_are_those_of_the_raw_embeddings():
     model = random_model(3)
     experiment = SMALL.replace(model=model, n=16, test_size=50)
-    known = [name for name, one in cldyn.MEASURES.items() if {"test", "train"} & {*one.needs}]
+    sampled = {"test", "train", "views"}
+    known = [name for name, one in cldyn.MEASURES.items() if sampled & {*one.needs}]
     exact = ["feature_norms", "class_gap", "subclass_gap", "subclass_to_class"]
     run = cldyn.run(experiment, [0, 200], measure=[*known, *exact])
     norms = np.linalg.norm(run.weights[:, : model.features], axis=0)
