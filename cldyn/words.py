@@ -116,13 +116,18 @@ def listing(width: int = 100) -> str:
         for name, field in fields_of(kind).items():
             takes = takes_of(field)
             allowed = f"one of {', '.join(takes.choices)}" if takes.choices else takes.text
-            start = f"  {name}={word_of(field.default)}".ljust(COLUMN - 1)
-            told = f"{start} {field.metadata['says']}; {allowed}"
-            lines += textwrap.wrap(told, width, subsequent_indent=" " * COLUMN)
+            told = f"{field.metadata['says']}; {allowed}"
+            lines += entry(f"{name}={word_of(field.default)}", told, width)
     return "\n".join(lines[1:])
 
 
-COLUMN = 32  # where the listing says what a field is
+_COLUMN = 32  # where a listing says what a name is
+
+
+def entry(name: str, told: str, width: int) -> list[str]:
+    """Lines of a listing: a name, and beside it what it is."""
+    start = f"  {name}".ljust(_COLUMN - 1)
+    return textwrap.wrap(f"{start} {told}", width, subsequent_indent=" " * _COLUMN)
 
 
 def _flag(given: str) -> Any:

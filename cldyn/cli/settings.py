@@ -1,6 +1,5 @@
 """Commands about a setting of one's own."""
 
-import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from cldyn import screen
 from cldyn.claims import own
 from cldyn.cli.results import Data, Words, kept, placed, tell, writable
 from cldyn.measures import MEASURES
-from cldyn.words import COLUMN, asked, listing
+from cldyn.words import asked, entry, listing
 
 
 @dataclass(frozen=True)
@@ -69,6 +68,5 @@ class Fields:
         print(listing(width))
         print("\nmeasure=NAME,NAME of cldyn sweep, of a layer as pre_NAME or input_NAME:\n")
         for measure in MEASURES.values():
-            told = f"  {measure.name}".ljust(COLUMN - 1) + f" {measure.says}"
-            print(*textwrap.wrap(told, width, subsequent_indent=" " * COLUMN), sep="\n")
+            print(*entry(measure.name, measure.says, width), sep="\n")
         return 0

@@ -58,10 +58,7 @@ class Pictured:
         None, "probability that a view keeps its overlay, else draws one", 0, 1, optional=True
     )
     m: int = size(2, "m, views of each example; at least 2 where they are positive pairs")
-    stored_size: int = size(
-        2000,
-        "examples for probes and stored views, at most; evenly chosen",
-    )
+    stored_size: int = size(2000, "examples for probes and stored views, at most; evenly chosen")
     test_size: int = size(1000, "test rows, at most; evenly chosen")
     data_seed: int = whole(0, "seed of bits, overlays and stored views")
 
