@@ -40,6 +40,7 @@ BELOW["trajectory"] = {
     *BELOW["experiment"], "experiment", "theory", "measures", "observed", "dynamics", "linalg",
 }  # fmt: skip
 BELOW["sweeps"] = {*BELOW["trajectory"], "trajectory", "store"}
+BELOW["page"] = {"checks", "experiment", "nouns", "store", "sweeps"} | BELOW["sweeps"]
 BELOW["plots"] = {"phases"}
 BELOW["claims"] = {
     *BELOW["trajectory"], "trajectory", "sweeps", "plots", "phases", "observables", "probes",
@@ -48,7 +49,9 @@ BELOW["claims"] = {
 BELOW["words"] = {*BELOW["trajectory"], "trajectory"}
 BELOW["axes"] = {*BELOW["words"], "words"}
 BELOW["screen"] = {"claims"}
-BELOW["cli"] = {*BELOW["claims"], "claims", "words", "axes", "screen", "store", "folders"}
+BELOW["cli"] = {
+    *BELOW["claims"], "claims", "words", "axes", "screen", "store", "folders", "page",
+}  # fmt: skip
 OWNERS = {"matplotlib": "plots", "flax": "encoders", "tyro": "cli"}
 LONGEST_FILE, LONGEST_FUNCTION, IGNORED_TYPES = 300, 50, 4
 

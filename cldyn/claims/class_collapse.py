@@ -23,7 +23,7 @@ from cldyn.data import FeatureModel, Gaussian
 from cldyn.experiment import Experiment
 from cldyn.phases import Phases, phases
 from cldyn.sources import Population
-from cldyn.sweeps import Group, forecast, sweep
+from cldyn.sweeps import Group, forecast, sweep, with_predictions
 
 # A small run changes SEEDS, FEW_SEEDS, RATES (FIGURE_RATE is told of), FRACTIONS, BIASLESS_STEPS.
 SEEDS, FEW_SEEDS = 32, 4
@@ -74,9 +74,12 @@ def study() -> Study:
     )
     rows = [*_finite(main, lanes), *learned, *_peak(main, known)]
     rows += [*_figure_numbers(lanes), *_limit(lanes, known), *decay_rows, *convergence_rows]
-    trajectories = {"": main, "figure": lanes, "decay": decay, "convergence": convergence}
-    trajectories |= {"no-bias": no_bias, "no-mean": no_mean}
-    return Study([*rows, *bias_rows, *mean_rows], trajectories, figure(lanes, known))
+    embedded = embeddings()
+    trajectories = {"": with_predictions(main, known), "figure": lanes, "decay": decay}
+    trajectories |= {"convergence": convergence, "no-bias": no_bias, "no-mean": no_mean}
+    trajectories |= {"embeddings": embedded}
+    rows = [*rows, *bias_rows, *mean_rows]
+    return Study(rows, trajectories, figure(lanes, known, embedded.sel(step=[*PANELS])))
 
 
 def _finite(*parts: xr.Dataset) -> list[Row]:
@@ -236,14 +239,20 @@ def _no_mean() -> tuple[list[Row], xr.Dataset]:
     ], dataset
 
 
-def figure(lanes: xr.Dataset, known: xr.Dataset) -> plots.Figure:
+def embeddings() -> xr.Dataset:
+    """Test embeddings of one trajectory, step by step."""
+    steps = np.union1d(range(0, 160, 2), PANELS)
+    return coded(sweep(COLLAPSE, [], steps, measure=["embeddings"]), COLLAPSE)
+
+
+def figure(lanes: xr.Dataset, known: xr.Dataset, clusters: xr.Dataset) -> plots.Figure:
     """The picture of the claim.
 
     Args:
         lanes: trajectories over seed and step, at the figure's learning rate.
         known: forecast over seed and learning rates, some of them careful.
+        clusters: test embeddings of one trajectory at the steps that are shown.
     """
-    clusters = coded(sweep(COLLAPSE, [], PANELS, measure=["embeddings"]), COLLAPSE)
     prediction = known.sel(learning_rate=FIGURE_RATE).assign(
         peak_bound=known.peak_bound.max("learning_rate"),  # that of a careful rate
         decay_rate=_decay_rate(COLLAPSE),

@@ -24,7 +24,7 @@ from cldyn.data import FeatureModel, OneHot
 from cldyn.experiment import Experiment, Training
 from cldyn.optimizers import Gd
 from cldyn.sources import Stored
-from cldyn.sweeps import forecast, sweep
+from cldyn.sweeps import forecast, sweep, with_predictions
 
 # A small run changes SETTING, SEEDS and WIDE.
 # n = 1000 is no multiple of 16, the number of (class, subclass, irrelevant feature, sign): the
@@ -71,7 +71,8 @@ def study() -> Study:
     rows = showing("Fig. 1", _gaps(lanes)) + showing("Fig. 2", _norms(lanes, wide, known))
     rows += showing("Fig. 6", _balance(lanes))
     figure = plots.collapse_figures(clusters, lanes, wide, known.median("seed"))
-    return Study(rows, {"": lanes, "wide": wide, "clusters": clusters}, figure)
+    trajectories = {"": with_predictions(lanes, known), "wide": wide, "clusters": clusters}
+    return Study(rows, trajectories, figure)
 
 
 def _gaps(lanes: xr.Dataset) -> list[Row]:

@@ -28,7 +28,7 @@ from cldyn.experiment import Experiment, Training
 from cldyn.losses import Joint
 from cldyn.optimizers import Gd
 from cldyn.sources import Population
-from cldyn.sweeps import Group, forecast, sweep
+from cldyn.sweeps import Group, forecast, sweep, with_predictions
 
 # A small run changes MAIN_SEEDS, SAMPLE_SEEDS, STEPS and, of SAMPLES, sizes and steps.
 # Both failures in one population: an easy irrelevant feature (agreement .81) before a hard class
@@ -72,6 +72,8 @@ def study() -> Study:
     samples, known = {}, {}
     for name in SAMPLES:
         samples[name], known[name] = in_sample(name)
+    limits = norms_over_beta(np.array(SHARES)).to_dataset(name="feature_norms")
+    beside = {name: with_predictions(samples[name], known[name]) for name in SAMPLES}
     narrow = {name: widths[0] for name, (_, widths, _) in SAMPLES.items()}
     return Study(
         _population(main)
@@ -79,7 +81,7 @@ def study() -> Study:
         + _width(samples["width"], known["width"])
         + _augmentation(samples["augmentation"], known["augmentation"])
         + _mean_without_bias(),
-        {"": main, **samples},
+        {"": with_predictions(main, limits), **beside},
         plots.joint_loss(
             main.isel(step=-1),
             norms_over_beta(np.linspace(0, 1, 1001)),

@@ -10,7 +10,7 @@ from cldyn.claims.table import Row, Study, Subject, found, spread
 from cldyn.encoders import is_linear
 from cldyn.experiment import Experiment, by_moments
 from cldyn.phases import phases
-from cldyn.sweeps import Group, forecast, sweep
+from cldyn.sweeps import Group, forecast, sweep, with_predictions
 from cldyn.trajectory import plan_of
 
 RECORDS = 200
@@ -41,7 +41,8 @@ def study(experiment: Experiment, steps: int, seeds: int) -> Study:
     measured = sweep(experiment, axes, at, measure=measure)
     predicts = by_moments(experiment.training)
     known = forecast(experiment, axes, critical=False) if predicts else None
-    return Study(_rows(measured, known), {"": measured}, plots.own(measured, known))
+    beside = measured if known is None else with_predictions(measured, known)
+    return Study(_rows(measured, known), {"": beside}, plots.own(measured, known))
 
 
 def _rows(measured: xr.Dataset, known: xr.Dataset | None) -> list[Row]:

@@ -27,7 +27,7 @@ from cldyn.losses import Unsupervised
 from cldyn.optimizers import Flow, Gd
 from cldyn.phases import phases
 from cldyn.sources import Population
-from cldyn.sweeps import Group, forecast, sweep
+from cldyn.sweeps import Group, forecast, sweep, with_predictions
 from cldyn.trajectory import predict
 
 # A small run changes SEEDS, STARTS, TAKEOVER_STARTS, LAST with STEPS, and POPULATIONS.
@@ -81,7 +81,8 @@ def study() -> Study:
     order_rows, order = _order()
     rows = [*_one_mode(small["one mode"]), *_takeover(small["takeover"]), *_collapse(main, known)]
     rows += [*_bias(main, flow, known), *order_rows, *_random()]
-    trajectories = {"": main, "flow": flow, "order": order}
+    limits = known[["feature_norms", "subclass_gap"]]
+    trajectories = {"": with_predictions(main, limits), "flow": flow, "order": order}
     trajectories |= {name.replace(" ", "-"): dataset for name, dataset in small.items()}
     return Study(rows, trajectories, figure(main, flow, small, known))
 

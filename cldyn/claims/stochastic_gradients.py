@@ -13,6 +13,7 @@ from cldyn.batches import Iid
 from cldyn.claims.noise_law import LEVELS, MODEL, SETTING, STRONG, law, point_rows, trained
 from cldyn.claims.table import Claim, Row, Study, Subject, at_most, found
 from cldyn.experiment import Experiment
+from cldyn.sweeps import with_predictions
 
 # A small run changes these.
 SEEDS, MANY = 100, 200
@@ -26,7 +27,14 @@ def study() -> Study:
     plane, courses = _plane(), _courses()
     rows = [*_plane_rows(plane), *point_rows(points(), MANY)[0]]
     figure = plots.stochastic_gradients(plane, courses)
-    return Study(rows, {"": plane, "courses": courses}, figure)
+    trajectories = {"": _with_law(plane), "courses": _with_law(courses)}
+    return Study(rows, trajectories, figure)
+
+
+def _with_law(measured: xr.Dataset) -> xr.Dataset:
+    """The median that the law tells of the class, as a prediction of its norm."""
+    law = measured.predicted.sel(level=0.5, drop=True).expand_dims(feature=["class"])
+    return with_predictions(measured, law.to_dataset(name="feature_norms"))
 
 
 # --- the plane -------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from cldyn.encoders import Linear
 from cldyn.experiment import Experiment, Training, numerics
 from cldyn.losses import Unsupervised
 from cldyn.sources import Stored
-from cldyn.sweeps import Group, forecast, sweep
+from cldyn.sweeps import Group, forecast, sweep, with_predictions
 
 # A small run changes SETTING, REFERENCE, EQUAL, ORTHOGONAL (their d, not n), LENGTHS, KEEPS,
 # EQUAL_LENGTHS, WIDTHS (up to p >= n), SEEDS, LIMIT_SEEDS, STEPS and REFERENCE_STEPS.
@@ -68,7 +68,11 @@ def study() -> Study:
     rows = _exact() + _grid(main, known) + _reference(reference, limit) + _cure(reference)
     return Study(
         rows + _widths(widths),
-        {"": main, "reference": reference, "widths": widths},
+        {
+            "": with_predictions(main, known),
+            "reference": with_predictions(reference, limit),
+            "widths": widths,
+        },
         plots.suppression_augmentation(
             diagram(), main.isel(step=-1), curves(), reference.isel(step=-1)
         ),

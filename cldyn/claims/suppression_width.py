@@ -27,7 +27,7 @@ from cldyn.claims.table import (
 from cldyn.data import FeatureModel, Gaussian
 from cldyn.losses import Unsupervised
 from cldyn.sources import Population
-from cldyn.sweeps import Group, forecast, sweep
+from cldyn.sweeps import Group, forecast, sweep, with_predictions
 
 # A small run changes SETTING, STRENGTHS (2 is told of), SEEDS, FEW_SEEDS, STEPS, POPULATION_STEPS.
 SETTING = WIDTH.replace(test_size=1000)
@@ -64,7 +64,7 @@ def study() -> Study:
     rows = showing("Thm 5.1", _minimum_norm(known)) + _trained(main) + _left_behind(main, known)
     return Study(
         rows + sparse_rows + population_rows,
-        {"": main, "sparse": sparse, "population": population},
+        {"": with_predictions(main, known), "sparse": sparse, "population": population},
         plots.suppression_width(diagram(), main.isel(step=-1), known),
     )
 

@@ -21,6 +21,7 @@ import tyro
 from cldyn import screen
 from cldyn.checks import Refused, require
 from cldyn.cli.claims import List, Reproduce
+from cldyn.cli.pages import Page
 from cldyn.cli.settings import Fields, Run
 from cldyn.cli.sweeps import Compare, Status, Sweep
 
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Any] = {
     "sweep": Sweep,
     "status": Status,
     "compare": Compare,
+    "page": Page,
     "fields": Fields,
 }
 

@@ -55,7 +55,7 @@ class Reproduce:
 
     Args:
         words: names of claims, or statements of the paper by number, as cldyn list has them.
-        out: folder for CLAIM/figure, CLAIM/table.csv and CLAIM/trajectories.zarr.
+        out: folder for CLAIM/figure, CLAIM/page.html, CLAIM/table.csv and CLAIM/trajectories.zarr.
         format: of the figure: png, pdf or svg.
     """
 
@@ -129,7 +129,7 @@ def _begin(shares: Any) -> None:
 
 
 def _study(claim: Claim, folder: Path, format: str) -> list[Row]:
-    rows = kept(claim.study(), folder, format)
+    rows = kept(claim.name, claim.study(), folder, format)
     if next(_studied_here) % _TOGETHER == 0:
         jax.clear_caches()
     return rows

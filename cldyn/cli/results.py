@@ -1,4 +1,4 @@
-"""Results of a command: a folder with a figure, a table and trajectories, and what is printed."""
+"""Results of a command: a folder with a figure, a page, a table and trajectories; what is told."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -6,8 +6,8 @@ from typing import Annotated
 
 import tyro
 
-from cldyn import folders, plots, screen, store
-from cldyn.checks import require
+from cldyn import folders, page, plots, screen, store
+from cldyn.checks import refuse, require
 from cldyn.claims.table import Row, Study, write
 
 Words = tyro.conf.Positional[tuple[str, ...]]
@@ -15,12 +15,26 @@ Data = Annotated[Path | None, tyro.conf.arg(metavar="DIR", help_behavior_hint=""
 
 
 FORMATS = ("png", "pdf", "svg")
-_NAMES = ("table.csv", "trajectories.zarr", *(f"figure.{one}" for one in FORMATS))
+_NAMES = ("page.html", "table.csv", "trajectories.zarr", *(f"figure.{one}" for one in FORMATS))
 
 
 def placed(data: Path | None) -> list[str]:
     """The word that says where files are, if any."""
     return [] if data is None else [f"folder={data}"]
+
+
+def check_file(name: str, file: Path | None) -> None:
+    """A file can be written, found out before anything is computed."""
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        new = not file.exists()
+        file.open("ab").close()
+        if new:
+            file.unlink()
+    except OSError as error:
+        refuse(name, str(file), f"a file that can be written ({error.strerror})")
 
 
 def writable(folder: Path) -> Path:
@@ -32,12 +46,13 @@ def writable(folder: Path) -> Path:
     return folder
 
 
-def kept(study: Study, folder: Path, format: str) -> list[Row]:
+def kept(name: str, study: Study, folder: Path, format: str) -> list[Row]:
     """The rows of a study, all of which is written."""
     with folders.replaced(folder) as new:
         store.save(new / "trajectories.zarr", study.trajectories)
         write(new / "table.csv", study.rows)
         plots.save(study.figure, new / f"figure.{format}")
+        (new / "page.html").write_text(page.of_sweeps(name, study.trajectories), encoding="utf-8")
     return study.rows
 
 

@@ -28,7 +28,7 @@ class Run:
         steps: training steps.
         seeds: how many seeds, of data, initialization and batches alike.
         data: folder of the files of a set of images (default: that of CLDYN_DATA).
-        out: folder for run/figure.png, run/table.csv and run/trajectories.zarr.
+        out: folder for run/figure.png, run/page.html, run/table.csv and run/trajectories.zarr.
     """
 
     words: Annotated[
@@ -50,7 +50,7 @@ class Run:
         meant = asked([*self.words, *told, *placed(self.data)])
         folder = writable(self.out / "run")
         study = own.study(meant.experiment, meant.steps, meant.seeds)
-        tell("run", kept(study, folder, "png"), folder)
+        tell("run", kept("run", study, folder, "png"), folder)
         return 0
 
 

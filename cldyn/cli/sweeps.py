@@ -12,7 +12,7 @@ from cldyn import plots, sizes
 from cldyn.axes import Swept, swept
 from cldyn.checks import refuse, require
 from cldyn.claims.comparison import beside, comparison, summary
-from cldyn.cli.results import FORMATS, Data, Words, placed
+from cldyn.cli.results import FORMATS, Data, Words, check_file, placed
 from cldyn.sweeps import survey, sweep
 from cldyn.sweeps.store import Store
 
@@ -161,7 +161,7 @@ class Compare:
         kind = self.figure.suffix[1:] if self.figure else "png"
         require(kind in FORMATS, "figure", str(self.figure), f"a file.{', file.'.join(FORMATS)}")
         for name, file in (("table", self.table), ("figure", self.figure)):
-            _check_file(name, file)
+            check_file(name, file)
         try:
             if self.paper:
                 print(beside(self.store, sizes.named(self.paper)), flush=True)
@@ -178,17 +178,3 @@ class Compare:
         if self.figure:
             plots.save(drawn, self.figure)
         return 0
-
-
-def _check_file(name: str, file: Path | None) -> None:
-    """A file can be written, found out before anything is computed."""
-    if file is None:
-        return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        new = not file.exists()
-        file.open("ab").close()
-        if new:
-            file.unlink()
-    except OSError as error:
-        refuse(name, str(file), f"a file that can be written ({error.strerror})")

@@ -12,7 +12,7 @@ import xarray as xr
 
 from cldyn.checks import is_size, record_steps, require
 from cldyn.experiment import Experiment
-from cldyn.sweeps.dataset import dataset_of
+from cldyn.sweeps.dataset import dataset_of, with_predictions
 from cldyn.sweeps.devices import cores, local, strided
 from cldyn.sweeps.diagram import phase_diagram
 from cldyn.sweeps.execute import (
@@ -30,7 +30,7 @@ from cldyn.sweeps.stored import sweep_into
 from cldyn.sweeps.tiles import Part, Trajectories, cached, inputs_of, parameters_of
 from cldyn.trajectory import Measures, Plan, bounds_peak, forecast_plan, plan_of, without_batches
 
-__all__ = ["Group", "cores", "forecast", "phase_diagram", "sweep"]
+__all__ = ["Group", "cores", "forecast", "phase_diagram", "sweep", "with_predictions"]
 
 
 def sweep(

@@ -23,6 +23,28 @@ NUMBERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 }
 
 
+PREDICTED = "predicted_"  # before the name of what is predicted
+
+
+def with_predictions(measured: xr.Dataset, known: xr.Dataset) -> xr.Dataset:
+    """Trajectories with what theory says of them beside, as variables predicted_NAME.
+
+    Args:
+        measured: of `sweep`.
+        known: predictions by name over axes of it, some or all; NaN where it has none.
+    """
+    beside = {
+        f"{PREDICTED}{name}": one.reset_coords(drop=True) for name, one in known.data_vars.items()
+    }
+    told = {name: one.attrs | {"long_name": _predicted(one)} for name, one in beside.items()}
+    return measured.assign({name: one.assign_attrs(told[name]) for name, one in beside.items()})
+
+
+def _predicted(one: xr.DataArray) -> str:
+    says = str(one.attrs.get("long_name", one.name))
+    return says if says.startswith("predicted") else f"predicted {says}"
+
+
 def dataset_of(
     experiment: Experiment, grid: Grid, plan: Plan, records: Records, steps: np.ndarray | None
 ) -> xr.Dataset:

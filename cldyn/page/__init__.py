@@ -1,0 +1,128 @@
+"""One page to explore sweeps: a file that works from disk, with all it needs inside.
+
+content, thinning, cloud       from datasets to JSON and typed arrays
+template.html  page.css        the page
+script/        data, state, colours, curves, map, embeddings, runs, run; page wires them
+library/       uPlot, the one library, as it was published
+"""
+
+import html
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+
+import xarray as xr
+import zarr
+
+from cldyn import store as stores
+from cldyn.checks import Refused, refuse
+from cldyn.experiment import Experiment, by_moments
+from cldyn.page.content import Arrays, group_of
+from cldyn.page.thinning import Thinned, thin
+from cldyn.sweeps import forecast, with_predictions
+from cldyn.sweeps.store import Store
+
+_HERE = files("cldyn.page")
+_SCRIPTS = ("data", "state", "colours", "curves", "map", "embeddings", "runs", "run", "page")
+
+
+def of_store(path: Path, data: str = "") -> str:
+    """The page of a store, with what theory predicts of its runs where there is a theory.
+
+    Args:
+        path: a store of `cldyn.sweep`, or the trajectories.zarr of a claim or a run.
+        data: folder of files of images, where it is of any.
+
+    Returns:
+        HTML.
+
+    Raises:
+        ValueError: one line, for a folder that is no store.
+
+    Example:
+        >>> import cldyn
+        >>> from cldyn import page
+        >>> from pathlib import Path
+        >>> seeds = [{"seed": range(2)}]
+        >>> _ = cldyn.sweep(cldyn.Experiment(), seeds, [0, 50, 100], store="runs.zarr")
+        >>> page.of_store(Path("runs.zarr")).startswith("<!doctype html>")
+        True
+    """
+    groups = _groups(path)
+    if groups is not None:
+        return of_sweeps(path.resolve().parent.name, groups)
+    kept = Store(path)
+    thinned, notes = thin({"": kept.dataset()})[""], []
+    try:
+        experiment = kept.located(data)
+    except Refused as error:
+        experiment = None
+        notes.append(f"The page has no predictions and no classes: {error}")
+    if experiment is not None and by_moments(experiment.training):
+        known = _forecast(kept, experiment, thinned)
+        thinned = Thinned(with_predictions(thinned.dataset, known), thinned.picked, thinned.notes)
+    return _written(path.name, {"": thinned}, notes, experiment)
+
+
+def of_sweeps(title: str, sweeps: Mapping[str, xr.Dataset]) -> str:
+    """The page of some sweeps, by name; "" is the main one. Variables predicted_X are drawn as
+    predictions of X.
+    """
+    main = sorted(sweeps, key=bool)
+    return _written(title, {name: one for name, one in thin(sweeps, main).items()}, [], None)
+
+
+def _groups(path: Path) -> dict[str, xr.Dataset] | None:
+    """Datasets of a claim's or a run's file by group; None for what a sweep has written."""
+    try:
+        root = zarr.open_group(path, mode="r", use_consolidated=False)
+    except (FileNotFoundError, ValueError, zarr.errors.GroupNotFoundError):
+        refuse("store", str(path), "a folder that cldyn sweep, reproduce or run has written")
+    if "cldyn" in root.attrs:
+        return None
+    names = [name for name, _ in root.groups()]
+    found = {name: stores.load(path, name) for name in ("", *sorted(names))}
+    found = {name: one for name, one in found.items() if one.data_vars}
+    if not found:
+        refuse("store", str(path), "a folder that cldyn sweep, reproduce or run has written")
+    return found
+
+
+def _forecast(kept: Store, experiment: Experiment, thinned: Thinned) -> xr.Dataset:
+    """Predictions of the runs that are on the page."""
+    axes = []
+    for group in kept.request.axes:
+        chosen = thinned.picked.get(next(iter(group)))
+        some = {name: [*values] for name, values in group.items()}
+        if chosen is not None:
+            some = {name: [values[i] for i in chosen] for name, values in some.items()}
+        axes.append(some)
+    return forecast(experiment, axes, progress=False)
+
+
+def _written(
+    title: str, groups: Mapping[str, Thinned], notes: list[str], experiment: Experiment | None
+) -> str:
+    arrays = Arrays()
+    told = [group_of(name, one, arrays, experiment) for name, one in groups.items()]
+    content = {"title": title, "notes": notes, "groups": told, "arrays": arrays.told}
+    script = "\n".join(_read(f"script/{name}.js") for name in _SCRIPTS)
+    return Template(_read("template.html")).substitute(
+        title=html.escape(title),
+        version=html.escape(version("cldyn")),
+        style=_read("library/uPlot.min.css") + _read("page.css"),
+        content=_inside(json.dumps(content, allow_nan=False, separators=(",", ":"))),
+        script=f'{_read("library/uPlot.iife.min.js")}\n"use strict";\n{script}',
+    )
+
+
+def _inside(text: str) -> str:
+    """JSON that cannot end the element it stands in."""
+    return text.replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
+def _read(name: str) -> str:
+    return _HERE.joinpath(name).read_text(encoding="utf-8")

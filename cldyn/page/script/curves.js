@@ -1,0 +1,316 @@
+// Curves of a measure over steps, flow time or an axis, with what theory predicts of them.
+
+const MOST_LINES = 600, MOST_PANELS = 16, GRID = 600;
+let charts = [];
+
+// Lines to draw: a run and a part each, with the places of its colour and of its panel.
+function linesOf(group, runs) {
+  const measure = group.measures.get(state.measure);
+  if (!measure) return { measure, lines: [], colours: [""], panels: [""] };
+  const all = [...Array(measure.parts).keys()];
+  const parts = state.part === "all" ? all : all.filter((i) => String(i) === state.part);
+  const keyed = (name) => {
+    if (name === "part") return [measure.labels, (run, part) => part];
+    const column = group.column(name);
+    return column ? [column.values, (run) => group.index(run, column.axis)] : [[""], () => 0];
+  };
+  const [colours, colour] = keyed(state.colour), [panels, panel] = keyed(state.split);
+  const lines = runs.flatMap((run) =>
+    parts.map((part) => ({ run, part, colour: colour(run, part), panel: panel(run, part) })),
+  );
+  return { measure, lines, colours, panels };
+}
+
+// Places along x and what each line is there: [x, (line) => values].
+function along(group, measure, lines) {
+  const column = group.column(state.x), log = state.logx === "1";
+  if (column) return overAxis(group, measure, column, lines);
+  const times = Array.from(group.time.values);
+  const values = (line) => times.map((_, i) => measure.at(line.run, i, line.part));
+  if (state.x !== "flow") {
+    const first = log ? times.findIndex((one) => one > 0) : 0;
+    return [times.slice(first), (line) => values(line).slice(first), lines];
+  }
+  const rates = lines.map((line) => group.number(line.run, "step_size"));
+  const last = Math.max(...rates) * times.at(-1);
+  const least = Math.min(...rates) * (times.find((one) => one > 0) ?? 1);
+  const grid = Array.from({ length: GRID }, (_, i) => {
+    const share = i / (GRID - 1);
+    return log ? least * (last / least) ** share : last * share;
+  });
+  const read = (line) => {
+    const rate = group.number(line.run, "step_size"), known = values(line);
+    let at = 0;
+    return grid.map((time) => {
+      const step = time / rate;
+      while (at < times.length - 2 && times[at + 1] < step) at++;
+      if (step > times.at(-1) * (1 + 1e-9) || step < times[0]) return NaN;
+      const share = (step - times[at]) / (times[at + 1] - times[at] || 1);
+      return known[at] + Math.min(share, 1) * ((known[at + 1] ?? known[at]) - known[at]);
+    });
+  };
+  return [grid, read, lines];
+}
+
+// Over an axis: one line for all runs that differ in nothing but it.
+function overAxis(group, measure, column, lines) {
+  const axis = column.axis, now = timeIndex(group);
+  const order = [...column.values.keys()].filter((i) => Number.isFinite(column.values[i]));
+  order.sort((a, b) => column.values[a] - column.values[b]);
+  const there = new Set(lines.map((line) => `${line.run} ${line.part}`)), first = new Map();
+  for (const line of lines) {
+    const base = line.run - group.index(line.run, axis) * axis.stride;
+    first.set(`${base} ${line.part}`, { ...line, base });
+  }
+  const read = (line) =>
+    order.map((i) => {
+      const run = line.base + i * axis.stride;
+      return there.has(`${run} ${line.part}`) ? measure.at(run, now, line.part) : NaN;
+    });
+  return [order.map((i) => column.values[i]), read, [...first.values()]];
+}
+
+const gaps = (values, log) => values.map((one) => (Number.isFinite(one) && (!log || one > 0) ? one : null));
+
+function drawCurves(group, runs) {
+  const room = document.getElementById("charts");
+  charts.forEach((chart) => chart.destroy());
+  charts = [];
+  room.replaceChildren();
+  const found = linesOf(group, runs), { measure, panels } = found;
+  const told = document.getElementById("curves-told");
+  told.textContent = "";
+  if (!measure || (!measure.timed && !group.column(state.x))) {
+    told.textContent = "Choose an axis for x: this measure has no time.";
+    return found;
+  }
+  const used = [...new Set(found.lines.map((line) => line.panel))].sort((a, b) => a - b);
+  const seen = used.slice(0, MOST_PANELS), most = Math.ceil(MOST_LINES / Math.max(seen.length, 1));
+  const words = [];
+  if (used.length > seen.length) words.push(`${seen.length} of ${used.length} panels are drawn.`);
+  room.classList.toggle("several", seen.length > 1);
+  const range = rangeOf(seen.map((panel) => panelOf(group, found, panel, most, words)));
+  for (const panel of seen) {
+    const title = seen.length > 1 ? `${state.split === "part" ? "" : `${state.split} `}${shown(panels[panel])}` : "";
+    const figure = make("figure", {}, make("figcaption", { textContent: title }));
+    room.append(figure);
+    charts.push(chartOf(group, measure, figure, range.get(panel), seen.length > 1));
+    figure.append(charts.at(-1).root);
+  }
+  told.textContent = [...new Set(words)].join(" ");
+  moveCursor(group);
+  return found;
+}
+
+// Series of a panel, and the predictions over it.
+function panelOf(group, found, panel, most, words) {
+  const { measure, colours } = found, log = state.logy === "1";
+  const mine = found.lines.filter((line) => line.panel === panel);
+  const [x, read, lines] = along(group, measure, mine);
+  const series = [], bands = [];
+  const add = (values, look) => series.push({ values: gaps(values, log), ...look });
+  if (state.lines === "runs") {
+    const step = Math.max(1, Math.ceil(lines.length / most));
+    if (step > 1) words.push(`One of ${step} lines is drawn, ${Math.ceil(lines.length / step)} in a panel.`);
+    for (let i = 0; i < lines.length; i += step) {
+      const hue = colourOf(colours, lines[i].colour);
+      add(read(lines[i]), { hue: lines.length > 12 ? faded(hue, 0.6) : hue, width: 1, run: lines[i].run, name: lineName(group, lines[i], measure) });
+    }
+  } else {
+    for (const key of [...new Set(lines.map((line) => line.colour))].sort((a, b) => a - b)) {
+      const some = lines.filter((line) => line.colour === key).map(read);
+      const sorted = x.map((_, i) => finite(some.map((values) => values[i])));
+      const hue = colourOf(colours, key), name = shown(colours[key]);
+      add(sorted.map((one) => quantile(one, 0.1)), { hue: faded(hue, 0), width: 0 });
+      add(sorted.map((one) => quantile(one, 0.9)), { hue: faded(hue, 0), width: 0 });
+      bands.push({ series: [series.length, series.length - 1], fill: faded(hue, 0.2) });
+      add(sorted.map((one) => quantile(one, 0.5)), { hue, width: 2, name });
+    }
+  }
+  return { panel, x, series, bands, marks: predictionsOf(group, found, mine, x) };
+}
+
+// Limits, bounds, curves and learning steps that theory predicts, of every colour.
+function predictionsOf(group, { measure, colours }, lines, x) {
+  const marks = [], limit = group.predicted.get(measure.name), axis = group.column(state.x);
+  for (const key of [...new Set(lines.map((line) => line.colour))]) {
+    const some = lines.filter((line) => line.colour === key), hue = colourOf(colours, key);
+    if (limit && (axis || limit.timed)) {
+      const at = (line, i) => limit.at(line.run, i, line.part);
+      const values = axis
+        ? x.map((value) => median(some.filter((line) => group.value(line.run, axis) === value).map((line) => at(line, timeIndex(group)))))
+        : Array.from(group.time.values, (_, i) => median(some.map((line) => at(line, i))));
+      const places = axis ? x : Array.from(group.time.values, (t) => (state.x === "flow" ? t * median(some.map((line) => group.number(line.run, "step_size"))) : t));
+      marks.push({ kind: "curve", hue, x: places, y: values });
+    } else if (limit) {
+      marks.push({ kind: "limit", hue, y: median(some.map((line) => limit.at(line.run, 0, line.part))) });
+    }
+    if (axis || measure.name !== "feature_norms") continue;
+    for (const part of new Set(some.map((line) => line.part))) {
+      const mine = some.filter((line) => line.part === part), name = measure.labels[part];
+      const scaled = (line) => group.number(line.run, "learning_step", part) * (state.x === "flow" ? group.number(line.run, "step_size") : 1);
+      marks.push({ kind: "learned", hue, x: median(mine.map(scaled)), y: LEARNED });
+      if (name === "subclass") {
+        marks.push({ kind: "bound", hue, y: median(mine.map((line) => group.number(line.run, "peak_bound"))) });
+      }
+    }
+  }
+  return marks.filter((one) => one.kind === "curve" || Number.isFinite(one.y));
+}
+
+// One range of y for all panels, predictions included.
+function rangeOf(panels) {
+  const log = state.logy === "1";
+  let low = Infinity, high = -Infinity;
+  for (const { series, marks } of panels) {
+    const values = [...series.map((one) => one.values), marks.flatMap((one) => one.y)].flat();
+    for (const value of values) {
+      if (value === null || !Number.isFinite(value) || (log && value <= 0)) continue;
+      low = Math.min(low, value);
+      high = Math.max(high, value);
+    }
+  }
+  const ends = low > high ? [log ? 0.1 : 0, 1] : log ? [Math.max(low * 0.8, high * 1e-12), high * 1.25] : uPlot.rangeNum(low, high, 0.08, true);
+  return new Map(panels.map((one) => [one.panel, { ...one, ends }]));
+}
+
+function chartOf(group, measure, figure, drawn, narrow) {
+  const ink = css("--ink"), rule = css("--rule");
+  const axis = { stroke: ink, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1 }, font: "12px system-ui", labelFont: "12px system-ui", labelSize: 18 };
+  const x = state.x === "time" ? group.time.label : state.x === "flow" ? "flow time, learning rate × steps" : state.x;
+  const ticks = (_, values) => values.map((one) => (one === null ? "" : shown(one)));
+  const options = {
+    width: figure.clientWidth,
+    height: narrow ? 210 : 380,
+    legend: { show: false },
+    padding: [8, 18, 0, 0],
+    scales: { x: { time: false, distr: state.logx === "1" ? 3 : 1 }, y: { distr: state.logy === "1" ? 3 : 1, range: () => drawn.ends } },
+    axes: [
+      { ...axis, label: x, values: state.logx === "1" ? undefined : ticks },
+      { ...axis, label: narrow ? undefined : measure.name, size: 56, values: state.logy === "1" ? undefined : ticks },
+    ],
+    focus: { alpha: state.lines === "runs" ? 0.15 : 1 },
+    cursor: { focus: { prox: 24 }, points: { show: false }, drag: { x: true, y: false } },
+    series: [{}, ...drawn.series.map((one) => ({ stroke: one.hue, width: one.width, points: { show: axisPoints(group) && one.width > 0, size: 6 }, spanGaps: false }))],
+    bands: drawn.bands,
+    hooks: { draw: [(chart) => drawMarks(chart, drawn.marks)], setCursor: [(chart) => readCurve(chart, drawn)] },
+  };
+  const chart = new uPlot(options, [drawn.x, ...drawn.series.map((one) => one.values)]);
+  chart.root.setAttribute("role", "img");
+  chart.root.setAttribute("aria-label", `${measure.says} over ${x}; its numbers are in the table below`);
+  chart.over.append(make("div", { className: "now" }));
+  chart.over.addEventListener("click", () => {
+    const one = drawn.series[chart.nearest - 1];
+    if (one?.run !== undefined) openRun(one.run);
+  });
+  return chart;
+}
+
+const axisPoints = (group) => Boolean(group.column(state.x));
+
+const STROKES = { limit: [2, 4], bound: [8, 3, 2, 3], curve: [7, 5] };
+
+function drawMarks(chart, marks) {
+  const { ctx, bbox } = chart, ratio = devicePixelRatio;
+  ctx.save();
+  ctx.beginPath();
+  ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+  ctx.clip();
+  for (const mark of marks) {
+    ctx.strokeStyle = mark.hue;
+    ctx.lineWidth = 1.6 * ratio;
+    ctx.setLineDash((STROKES[mark.kind] ?? []).map((one) => one * ratio));
+    ctx.beginPath();
+    if (mark.kind === "learned") {
+      if (!Number.isFinite(mark.x)) continue;
+      const [x, y, reach] = [chart.valToPos(mark.x, "x", true), chart.valToPos(mark.y, "y", true), 5 * ratio];
+      ctx.moveTo(x - reach, y);
+      for (const [i, j] of [[0, -1], [1, 0], [0, 1], [-1, 0]]) ctx.lineTo(x + i * reach, y + j * reach);
+      ctx.fillStyle = css("--paper");
+      ctx.fill();
+    } else if (mark.kind === "curve") {
+      mark.x.forEach((one, i) => Number.isFinite(mark.y[i]) && ctx.lineTo(chart.valToPos(one, "x", true), chart.valToPos(mark.y[i], "y", true)));
+    } else {
+      const y = chart.valToPos(mark.y, "y", true);
+      ctx.moveTo(bbox.left, y);
+      ctx.lineTo(bbox.left + bbox.width, y);
+    }
+    ctx.stroke();
+  }
+  ctx.restore();
+}
+
+// What is nearest to the pointer, in words.
+function readCurve(chart, drawn) {
+  const { idx, top } = chart.cursor, out = document.getElementById("curves-read");
+  if (idx === null || idx === undefined || top < 0) return void (out.textContent = "");
+  let nearest = 0, off = Infinity;
+  drawn.series.forEach((one, i) => {
+    const value = one.values[idx];
+    if (!one.name || value === null) return;
+    const distance = Math.abs(chart.valToPos(value, "y") - top);
+    if (distance < off) [nearest, off] = [i + 1, distance];
+  });
+  chart.nearest = nearest;
+  if (!nearest) return;
+  const one = drawn.series[nearest - 1];
+  out.textContent = `${one.name}: ${shown(one.values[idx])} at ${shown(drawn.x[idx])}`;
+}
+
+function lineName(group, line, measure) {
+  return [measure.labels[line.part], runName(group, line.run)].filter(Boolean).join(", ");
+}
+
+// The time of the slider, as a line over curves; nothing is drawn anew for it.
+function moveCursor(group) {
+  const value = group.time?.values[timeIndex(group)];
+  for (const chart of charts) {
+    const now = chart.over.querySelector(".now"), rated = state.x === "flow";
+    const at = state.x === "time" ? chart.valToPos(value, "x") : NaN;
+    const there = !rated && Number.isFinite(at) && at >= 0 && at <= chart.over.clientWidth;
+    now.style.display = there ? "" : "none";
+    if (there) now.style.transform = `translateX(${at}px)`;
+  }
+}
+
+// What the curves show, as numbers: medians over the lines of a panel and colour.
+function drawNumbers(group, { measure, lines, colours, panels }) {
+  const table = document.getElementById("numbers"), threshold = Number(state.threshold);
+  table.replaceChildren();
+  if (!measure) return;
+  const rows = new Map();
+  for (const line of lines) {
+    const key = `${line.panel} ${line.colour}`;
+    rows.set(key, [...(rows.get(key) ?? []), line]);
+  }
+  const now = timeIndex(group), last = measure.times - 1, step = group.time?.label.split(" ").at(-1) ?? "";
+  const limit = group.predicted.get(measure.name);
+  const head = [state.split && state.split !== "part" ? state.split : "", state.colour === "part" ? measure.dim : state.colour, "lines"];
+  head.push(measure.timed ? "at the slider" : "value");
+  if (measure.timed) head.push("end", "largest", `at ${step}`, `first ≥ ${shown(threshold)}`);
+  if (limit) head.push("predicted");
+  if (measure.name === "feature_norms" && group.predicted.has("learning_step")) head.push("predicted first ≥ 0.1");
+  table.append(make("thead", {}, make("tr", {}, ...head.map((one) => make("th", { scope: "col", textContent: one })))));
+  const body = make("tbody");
+  for (const some of [...rows.values()].slice(0, 64)) {
+    const [{ panel, colour }] = some;
+    const cells = [shown(panels[panel]), shown(colours[colour]), some.length];
+    const over = (read) => shown(median(some.map(read)));
+    cells.push(over((line) => measure.at(line.run, now, line.part)));
+    if (measure.timed) {
+      const found = some.map((line) => phases(measure, line.run, line.part, threshold));
+      const learned = found.filter((one) => Number.isFinite(one.learned)).length;
+      cells.push(over((line) => measure.at(line.run, last, line.part)));
+      cells.push(shown(median(found.map((one) => one.largest))), shown(median(found.map((one) => one.top))));
+      cells.push(learned ? shown(median(found.map((one) => one.learned))) + (learned < found.length ? ` (${learned} of ${found.length})` : "") : "never");
+    }
+    if (limit) cells.push(over((line) => limit.at(line.run, now, line.part)));
+    if (head.at(-1).startsWith("predicted first")) cells.push(over((line) => group.number(line.run, "learning_step", line.part)));
+    const row = make("tr", {}, ...cells.map((one) => make("td", { textContent: one })));
+    const swatch = make("span", { className: "swatch" });
+    swatch.style.background = colourOf(colours, colour);
+    row.children[1].prepend(swatch);
+    body.append(row);
+  }
+  table.append(body);
+}

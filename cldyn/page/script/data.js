@@ -1,0 +1,126 @@
+// What the page holds: groups of runs, their axes, measures and predictions, as typed arrays.
+
+const KINDS = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
+const REPEATS = ["seed", "data_seed"];
+const LEARNED = 0.1; // |W v| that counts as learned
+
+// An array as it was: base64, inflated, and the bytes of every number beside each other again.
+async function decoded(array) {
+  const raw = atob(array.text), packed = new Uint8Array(raw.length), Kind = KINDS[array.dtype];
+  for (let i = 0; i < raw.length; i++) packed[i] = raw.charCodeAt(i);
+  const inflated = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const planes = new Uint8Array(await new Response(inflated).arrayBuffer());
+  const bytes = new Uint8Array(planes.length), size = Kind.BYTES_PER_ELEMENT, count = bytes.length / size;
+  for (let k = 0; k < size; k++) for (let i = 0; i < count; i++) bytes[i * size + k] = planes[k * count + i];
+  return new Kind(bytes.buffer);
+}
+
+// A record of every run. `inner` are its own dimensions, flattened into parts with a label each.
+class Measure {
+  constructor(told, group) {
+    Object.assign(this, told);
+    this.group = group;
+    this.times = this.timed ? group.time.values.length : 1;
+    this.parts = this.labels.length;
+    this.data = CONTENT.arrays[this.array];
+  }
+  at(run, time, part) {
+    return this.data[(run * this.times + (this.timed ? time : 0)) * this.parts + part];
+  }
+  label(part) {
+    return this.labels[part] ? `${this.name}, ${this.labels[part]}` : this.name;
+  }
+}
+
+// A sweep: runs are numbered along its axes, the last one fastest.
+class Group {
+  constructor(told) {
+    Object.assign(this, told);
+    this.runs = this.axes.reduce((count, axis) => count * axis.size, 1);
+    let stride = this.runs;
+    for (const axis of this.axes) {
+      stride /= axis.size;
+      axis.stride = stride;
+    }
+    this.columns = this.axes.flatMap((axis) => axis.columns.map((one) => ({ ...one, axis })));
+    const named = (list) => new Map(list.map((one) => [one.name, new Measure(one, this)]));
+    this.measures = named(this.measures);
+    this.predicted = named(this.predicted);
+    this.numbers = named(this.numbers);
+    this.varied = this.columns.filter((one) => one.axis.size > 1);
+  }
+  index(run, axis) {
+    return Math.floor(run / axis.stride) % axis.size;
+  }
+  value(run, column) {
+    return column.values[this.index(run, column.axis)];
+  }
+  column(name) {
+    return this.columns.find((one) => one.name === name);
+  }
+  number(run, name, part = 0) {
+    const one = this.predicted.get(name) ?? this.numbers.get(name);
+    return one ? one.at(run, 0, Math.min(part, one.parts - 1)) : NaN;
+  }
+  // How far a run came: "" where it is whole.
+  ended(run) {
+    const last = this.time ? this.time.values.at(-1) : NaN;
+    const recorded = this.numbers.get("recorded")?.at(run, 0, 0);
+    if (recorded === 0) return "missing";
+    const steps = this.number(run, "finite_steps");
+    const until = recorded ? this.time.values[recorded - 1] : last;
+    if (this.time?.name === "step" && steps < until) return `diverged at step ${steps}`;
+    if (this.numbers.has("finite") && !this.number(run, "finite")) return "diverged";
+    return recorded < this.time?.values.length ? `recorded to step ${until}` : "";
+  }
+}
+
+function quantile(sorted, share) {
+  if (!sorted.length) return NaN;
+  const at = share * (sorted.length - 1), low = Math.floor(at);
+  const high = Math.min(low + 1, sorted.length - 1);
+  return at === low ? sorted[low] : sorted[low] + (at - low) * (sorted[high] - sorted[low]);
+}
+
+function finite(values) {
+  return Float64Array.from(values).filter(Number.isFinite).sort();
+}
+
+function median(values) {
+  return quantile(finite(values), 0.5);
+}
+
+// When a curve of one part of a run is largest, and when it is first at a threshold or above.
+function phases(measure, run, part, threshold) {
+  let top = -1, learned = NaN, largest = -Infinity;
+  const times = measure.group.time.values;
+  for (let i = 0; i < measure.times; i++) {
+    const value = measure.at(run, i, part);
+    if (value > largest) [largest, top] = [value, i];
+    if (!(value >= threshold) || Number.isFinite(learned)) continue;
+    const before = i ? measure.at(run, i - 1, part) : NaN;
+    const share = before > 0 ? Math.log(threshold / before) / Math.log(value / before) : 1;
+    learned = i ? times[i - 1] + share * (times[i] - times[i - 1]) : times[0];
+  }
+  return { largest: top < 0 ? NaN : largest, top: top < 0 ? NaN : times[top], learned };
+}
+
+function shown(value) {
+  if (typeof value !== "number") return String(value);
+  if (!Number.isFinite(value)) return Number.isNaN(value) ? "-" : value > 0 ? "∞" : "-∞";
+  if (Number.isInteger(value) && Math.abs(value) < 1e7) return String(value);
+  const size = Math.abs(value);
+  return size >= 1e5 || size < 1e-3 ? value.toExponential(3) : String(+value.toPrecision(4));
+}
+
+// An element with text (never markup), attributes and children.
+function make(tag, attributes = {}, ...children) {
+  const element = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name in element && name !== "list") element[name] = value;
+    else element.setAttribute(name, value);
+  }
+  element.append(...children);
+  return element;
+}

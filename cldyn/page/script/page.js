@@ -1,0 +1,198 @@
+// Wiring: controls change the state, the state is drawn and written into the address.
+
+const CONTENT = JSON.parse(document.getElementById("content").textContent);
+const element = (id) => document.getElementById(id);
+const groups = new Map();
+let group, runs = [], drawn, waiting = 0, playing = 0, later = 0;
+
+function groupOf(name) {
+  const told = CONTENT.groups.find((one) => one.name === name) ?? CONTENT.groups[0];
+  if (!groups.has(told.name)) groups.set(told.name, new Group(told));
+  return groups.get(told.name);
+}
+
+function timeIndex(of) {
+  return of.time ? nearest(of.time.values, Number(state.time)) : 0;
+}
+
+// Look at something else; what it changes is drawn in the next frame.
+function choose(change) {
+  const before = { ...state };
+  Object.assign(state, change);
+  const moved = Object.keys(change).every((name) => name === "time");
+  if (change.measure && change.measure !== before.measure) fitMeasure();
+  if (waiting) waiting = moved ? waiting : 2;
+  else {
+    waiting = moved ? 1 : 2;
+    requestAnimationFrame(() => {
+      const all = waiting === 2;
+      waiting = 0;
+      all ? drawAll() : drawTime();
+    });
+  }
+}
+
+// A measure has other parts, and perhaps no time.
+function fitMeasure() {
+  const measure = group.measures.get(state.measure);
+  const fresh = defaultsOf(group), timed = measure.timed;
+  if (state.part !== "all" && Number(state.part) >= measure.parts) state.part = "all";
+  state.mappart = "0";
+  if (state.colour === "part" && measure.parts === 1) state.colour = fresh.colour === "part" ? firstAxis() : fresh.colour;
+  if (!timed && !group.column(state.x)) state.x = firstAxis();
+  if (timed && state.x === "" ) state.x = "time";
+}
+
+const firstAxis = () => (group.varied.find((one) => !REPEATS.includes(one.name)) ?? group.varied[0])?.name ?? "";
+
+// Everything but the table's filters follows the state.
+function drawAll() {
+  runs = chosenRuns(group);
+  fillControls();
+  drawn = drawCurves(group, runs);
+  drawNumbers(group, drawn);
+  drawMap(group, runs);
+  drawRuns(group, runs);
+  drawRun(group);
+  drawTime();
+}
+
+// What moves with time: cursors, the map of now, embeddings; tables follow when it rests.
+function drawTime() {
+  const index = timeIndex(group), measure = group.measures.get(state.measure);
+  if (group.time) {
+    element("time").value = index;
+    element("time-told").textContent = `${group.time.name} ${shown(group.time.values[index])}`;
+  }
+  if (group.column(state.x) && measure?.timed) drawn = drawCurves(group, runs);
+  moveCursor(group);
+  if (state.value === "now" || state.boundary === "learned" || group.predicted.get(state.measure)?.timed) drawMap(group, runs);
+  drawCloud();
+  clearTimeout(later);
+  later = setTimeout(() => {
+    drawNumbers(group, drawn);
+    drawRunNumbers(group);
+    writeAddress();
+  }, 150);
+}
+
+function fill(id, pairs, name = id) {
+  const select = element(id), value = state[name];
+  select.replaceChildren(...pairs.map(([key, text]) => make("option", { value: key, textContent: text })));
+  if (!pairs.some(([key]) => key === value)) state[name] = pairs[0]?.[0] ?? "";
+  select.value = state[name];
+  select.closest("label").hidden = pairs.length < 2;
+}
+
+function fillControls() {
+  const measure = group.measures.get(state.measure), axes = group.varied.map((one) => [one.name, one.name]);
+  const parts = measure && measure.parts > 1 ? measure.labels.map((one, i) => [String(i), one]) : [];
+  const numeric = group.varied.filter(isNumeric).map((one) => [one.name, one.name]);
+  const rated = group.numbers.has("step_size") && group.time?.name === "step";
+  fill("group", CONTENT.groups.map((one) => [one.name, one.title]));
+  fill("measure", [...group.measures.values()].map((one) => [one.name, one.name]));
+  fill("part", [["all", "all"], ...parts]);
+  fill("mappart", parts.length ? parts : [["0", ""]]);
+  fill("x", [...(measure?.timed ? [["time", group.time.name], ...(rated ? [["flow", "flow time"]] : [])] : []), ...numeric]);
+  fill("lines", [["median", "median, 10–90 %"], ["runs", "single runs"]]);
+  const beside = parts.length ? [["part", measure.dim]] : [];
+  fill("colour", [["", "one colour"], ...beside, ...axes]);
+  fill("split", [["", "one panel"], ...beside, ...axes]);
+  fill("across", axes);
+  fill("up", [["", "nothing"], ...axes.filter(([name]) => group.column(name).axis !== group.column(state.across)?.axis)]);
+  const phasesOf = [["end", "at the end"], ["now", "at the slider"], ["largest", "largest over time"], ["top", "time of the largest"], ["learned", "first time ≥ threshold"]];
+  fill("value", measure?.timed ? phasesOf : [["now", "as it is"]]);
+  const there = { limit: group.predicted.has(state.measure), learned: group.predicted.has("learning_step") && state.measure === "feature_norms", critical: group.predicted.has("critical_learning_rate") };
+  fill("boundary", Object.entries(BOUNDARIES).filter(([name]) => there[name] ?? true));
+  for (const name of ["logx", "logy", "logmap"]) element(name).checked = state[name] === "1";
+  if (document.activeElement !== element("threshold")) element("threshold").value = state.threshold;
+  element("view").value = state.view;
+  element("scale").value = state.scale;
+  element("clock").hidden = !group.time || group.time.values.length < 2;
+  if (group.time) element("time").max = group.time.values.length - 1;
+  element("colours").replaceChildren(...keysOf(measure));
+  for (const id of ["curves-part", "map-part"]) element(id).hidden = !measure;
+  element("says").textContent = measure ? `${measure.says}${measure.units !== "1" ? ` (${measure.units})` : ""}` : "";
+}
+
+// Keys of the colours, as many as can be told apart.
+function keysOf(measure) {
+  if (!measure || state.colour === "") return [];
+  const values = state.colour === "part" ? measure.labels : group.column(state.colour).values;
+  return values.slice(0, 24).map((one, i) => {
+    const swatch = make("span", { className: "swatch" });
+    swatch.style.background = colourOf(values, i);
+    return make("li", {}, swatch, shown(one));
+  });
+}
+
+function openGroup(name, change = {}) {
+  group = groupOf(name);
+  defaults = { ...defaultsOf(group), group: CONTENT.groups[0].name };
+  for (const key of Object.keys(state)) delete state[key];
+  Object.assign(state, defaults, { group: group.name }, change);
+  makeFilters(group);
+  const notes = [...CONTENT.notes, ...group.notes];
+  element("notes").replaceChildren(...notes.map((one) => make("li", { textContent: one })));
+  element("settings").replaceChildren(...group.settings.map(([name, value]) => {
+    const swept = group.varied.some((one) => one.name === name);
+    return make("tr", { className: swept ? "differs" : "" }, make("th", { scope: "row", textContent: name }), make("td", { textContent: swept ? "differs between runs" : value }));
+  }));
+  const says = [...group.measures.values(), ...group.numbers.values(), ...group.predicted.values()];
+  const words = says.map((one) => [make("dt", { textContent: group.predicted.get(one.name) === one ? `${one.name}, predicted` : one.name }), make("dd", { textContent: one.says })]);
+  element("words").replaceChildren(...words.flat());
+}
+
+function play() {
+  if (playing) cancelAnimationFrame(playing);
+  element("play").textContent = playing ? "Play" : "Pause";
+  if (playing) return void (playing = 0);
+  const last = group.time.values.length - 1, begin = timeIndex(group) === last ? 0 : timeIndex(group);
+  const start = performance.now(), pace = Math.max(last / 8000, 1 / 250); // eight seconds at most
+  const tick = (clock) => {
+    const index = Math.min(last, begin + Math.floor((clock - start) * pace));
+    if (index !== timeIndex(group) || index === begin) choose({ time: String(group.time.values[index]) });
+    if (index < last) playing = requestAnimationFrame(tick);
+    else [playing, element("play").textContent] = [0, "Play"];
+  };
+  playing = requestAnimationFrame(tick);
+}
+
+function listen() {
+  for (const name of ["measure", "part", "mappart", "x", "lines", "colour", "split", "across", "up", "value", "boundary", "view", "scale"]) {
+    element(name).addEventListener("change", (event) => choose({ [name]: event.target.value }));
+  }
+  for (const name of ["logx", "logy", "logmap"]) {
+    element(name).addEventListener("change", (event) => choose({ [name]: event.target.checked ? "1" : "" }));
+  }
+  element("threshold").addEventListener("input", (event) => event.target.value !== "" && choose({ threshold: event.target.value }));
+  element("group").addEventListener("change", (event) => (openGroup(event.target.value), choose({ page: "0" })));
+  element("time").addEventListener("input", (event) => choose({ time: String(group.time.values[event.target.value]) }));
+  element("play").addEventListener("click", play);
+  element("export").addEventListener("click", () => exportRuns(group, runs));
+  element("before").addEventListener("click", () => choose({ page: String(Number(state.page) - 1) }));
+  element("after").addEventListener("click", () => choose({ page: String(Number(state.page) + 1) }));
+  element("run-close").addEventListener("click", () => choose({ run: "" }));
+  element("reset").addEventListener("click", () => (openGroup(group.name), choose({ page: "0" })));
+  DARK.addEventListener("change", () => choose({ page: state.page }));
+  let width = innerWidth;
+  addEventListener("resize", () => width !== innerWidth && ((width = innerWidth), choose({ page: state.page })));
+  addEventListener("hashchange", () => location.hash !== written && openAddress());
+  listenToMap();
+  listenToCloud();
+}
+
+function openAddress() {
+  const asked = readAddress();
+  openGroup(asked.group ?? CONTENT.groups[0].name, asked);
+  drawAll();
+}
+
+async function start() {
+  CONTENT.arrays = await Promise.all(CONTENT.arrays.map(decoded));
+  listen();
+  openAddress();
+  document.body.dataset.ready = "";
+}
+
+start();

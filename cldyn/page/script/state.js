@@ -1,0 +1,75 @@
+// What is looked at, and the address that says so: a link reopens it.
+
+const state = {};
+let defaults = {};
+
+function readAddress() {
+  const words = new URLSearchParams(location.hash.slice(1));
+  return Object.fromEntries(words);
+}
+
+// The last address that this page wrote; what differs from it comes from a reader.
+let written = location.hash;
+
+function writeAddress() {
+  const words = new URLSearchParams();
+  for (const [name, value] of Object.entries(state)) {
+    if (String(value) !== String(defaults[name] ?? "")) words.set(name, value);
+  }
+  const hash = `#${words}`;
+  if (hash === location.hash || (hash === "#" && !location.hash)) return;
+  written = hash;
+  history.replaceState(null, "", hash);
+}
+
+const FEW_RECORDS = 8; // too few for curves over time
+const MOST_SMALL = 9; // panels by default
+
+const isNumeric = (column) => column.values.every((one) => typeof one === "number");
+const spansDecades = (values) => Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 30;
+
+// What a group is looked at like before anybody has chosen.
+function defaultsOf(group) {
+  const measures = [...group.measures.values()];
+  const measure = group.measures.get("feature_norms") ?? measures.find((one) => one.timed) ?? measures[0];
+  const firsts = [...new Map(group.varied.map((one) => [one.axis, one]).reverse()).values()].reverse();
+  const own = firsts.filter((one) => !REPEATS.includes(one.name));
+  const longest = own.filter(isNumeric).sort((a, b) => b.axis.size - a.axis.size)[0];
+  const overTime = measure?.timed && (measure.times > FEW_RECORDS || !longest);
+  const x = overTime ? undefined : longest;
+  const free = own.filter((one) => one !== x);
+  const parted = measure && measure.parts > 1 && measure.parts <= 8;
+  const small = free.find((one) => one.axis.size <= MOST_SMALL);
+  const across = own[0] ?? firsts[0], up = own.find((one) => one !== across);
+  return {
+    group: group.name,
+    measure: measure?.name ?? "",
+    part: "all",
+    x: overTime ? "time" : (x?.name ?? ""),
+    logx: x && spansDecades(x.values) ? "1" : "",
+    logy: "",
+    lines: group.runs > 8 ? "median" : "runs",
+    colour: parted ? "part" : (free[0]?.name ?? ""),
+    split: parted ? (small?.name ?? "") : (free[1] && free[1].axis.size <= MOST_SMALL ? free[1].name : ""),
+    across: across?.name ?? "",
+    up: up?.name ?? "",
+    value: measure?.timed ? "end" : "now",
+    threshold: String(LEARNED),
+    boundary: "limit",
+    mappart: "0",
+    logmap: "",
+    time: String(group.time ? group.time.values.at(-1) : 0),
+    run: "",
+    view: "2",
+    scale: "fit",
+    sort: "",
+    page: "0",
+  };
+}
+
+function filterNames(group) {
+  return ["ended", ...group.columns.map((one) => one.name)];
+}
+
+// Names of the state in the address; filters are prefixed, so that no coordinate can collide.
+const filterKey = (name) => `filter.${name}`;

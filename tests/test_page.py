@@ -1,0 +1,447 @@
+"""The page of a store: what it holds is what the store has, and a reader can see it."""
+
+import base64
+import json
+import re
+import zlib
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import xarray as xr
+from browser import browser, needs_chromium, read  # noqa: F401
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cldyn
+from cldyn import cli, page
+from cldyn.page.cloud import seen
+from cldyn.page.thinning import BYTES, evenly, thin
+from cldyn.sweeps import with_predictions
+
+RATES, SEEDS, STEPS = [0.01, 0.05, 5.0], range(3), [0, 5, 10, 20, 40, 60, 80, 100, 200]
+SPREAD = cldyn.Measure(
+    "spread", "largest test embedding", lambda seen: jnp.abs(seen.embed("test")).max(), ("test",)
+)
+COLOURS = """name => {
+  const canvas = document.querySelector(name), { width, height } = canvas;
+  const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
+  return new Set(new Uint32Array(data.buffer)).size;
+}"""
+EVERY = "() => [...group.measures.values()].map(one => [one.name, Array.from(one.data, String)])"
+HOSTILE = '<img src=x onerror="alert(1)">'
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A sweep with a measure that nobody knows, embeddings, and a rate that diverges."""
+    model = cldyn.FeatureModel(d=20, subclass_mean=1.0)
+    one = cldyn.Experiment(cldyn.Stored(model, n=16, m=2, test_size=40))
+    axes = [{"seed": SEEDS, "data_seed": SEEDS}, {"learning_rate": RATES}]
+    path = tmp_path_factory.mktemp("page") / "runs.zarr"
+    measure = ["feature_norms", "class_gap", "loss", SPREAD, "embeddings"]
+    measured = cldyn.sweep(one, axes, STEPS, measure=measure, store=path)
+    return path, measured.load(), cldyn.forecast(one, axes)
+
+
+@pytest.fixture(scope="module")
+def file(store):
+    out = store[0].with_suffix(".html")
+    out.write_text(page.of_store(store[0]))
+    return out
+
+
+def content_of(told):
+    """What a page holds, read without a browser."""
+    inside = re.search(r'<script type="application/json" id="content">(.*?)</script>', told, re.S)
+    content = json.loads(inside[1])
+    for one in content["arrays"]:
+        dtype = np.dtype(one["dtype"]).newbyteorder("<")
+        planes = np.frombuffer(zlib.decompress(base64.b64decode(one["text"])), np.uint8)
+        one["values"] = planes.reshape(dtype.itemsize, -1).T.copy().view(dtype).ravel()
+    return content
+
+
+def made(values, dims, **coords):
+    return xr.Dataset({"one": (dims, values)}, coords)
+
+
+# --- what is on a page, without a browser ---------------------------------------------------
+
+
+def test_a_page_holds_every_number_of_its_store_as_it_is(store, file):
+    content = content_of(file.read_text())
+    (group,) = content["groups"]
+    _, measured, known = store
+    for kind, dataset in (("measures", measured), ("predicted", known)):
+        for one in group[kind]:
+            values = dataset[one["name"]].transpose("seed", "learning_rate", ...).values
+            held = content["arrays"][one["array"]]["values"]
+            np.testing.assert_array_equal(held, values.astype(held.dtype).ravel(), one["name"])
+    assert {one["name"] for one in group["measures"]} == {*measured.data_vars} - {
+        "embeddings", "finite_steps", "step_size", "recorded",
+    }  # fmt: skip
+    assert {one["name"] for one in group["predicted"]} == {*known.data_vars}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool", "int64"])
+def test_arrays_of_any_type_are_read_back_exactly(dtype):
+    rng = np.random.default_rng(0)
+    values = (rng.normal(size=(3, 4)) * 100).astype(dtype)
+    told = page.of_sweeps("x", {"": made(values, ("rate", "step"), rate=range(3), step=range(4))})
+    held = content_of(told)["arrays"][0]["values"]
+    np.testing.assert_array_equal(held, values.ravel())
+    assert held.dtype == values.dtype or dtype in ("bool", "int64")
+
+
+def test_integers_beyond_32_bits_keep_their_value():
+    told = page.of_sweeps("x", {"": made(np.array([2**40, 1]), ("rate",), rate=[0, 1])})
+    assert content_of(told)["arrays"][0]["values"].tolist() == [2.0**40, 1.0]
+
+
+def test_predictions_stand_beside_what_was_measured_where_there_are_any():
+    measured = made(np.zeros((3, 2)), ("rate", "step"), rate=[1, 2, 3], step=[0, 5])
+    known = made(np.array([7.0, 8.0]), ("rate",), rate=[3, 1])
+    both = with_predictions(measured, known)
+    np.testing.assert_array_equal(both.predicted_one, [8.0, np.nan, 7.0])
+    assert both.predicted_one.attrs["long_name"].startswith("predicted")
+
+
+@given(st.integers(1, 500), st.integers(1, 60))
+def test_what_is_picked_of_many_is_even_and_has_both_ends(count, most):
+    chosen = evenly(count, most)
+    assert chosen.size == min(count, most) and chosen[0] == 0
+    assert most == 1 or chosen[-1] == count - 1
+    assert np.ptp(np.diff(chosen)) <= 1 if chosen.size > 1 else True
+
+
+@given(st.integers(1, 40), st.integers(1, 12), st.integers(1, 300), st.integers(1, 300))
+def test_sweeps_of_any_size_fit_on_a_page_and_it_says_what_is_left_out(seeds, rates, first, second):
+    def of(records):
+        values = np.broadcast_to(np.float64(0), (seeds * 20, rates, records))
+        coords = {"seed": range(seeds * 20), "rate": range(rates), "step": range(records)}
+        return made(values, ("seed", "rate", "step"), **coords)
+
+    sweeps = {"a": of(first), "b": of(second)}
+    found = thin(sweeps)
+    assert sum(one.dataset.one.size * 8 for one in found.values()) <= BYTES
+    for name, one in found.items():
+        whole = one.dataset.sizes == sweeps[name].sizes
+        assert whole == (not one.notes)
+        assert one.dataset.sizes["rate"] == rates  # repeats go first
+        assert whole or one.dataset.sizes["seed"] >= 12
+
+
+@given(st.integers(0, 99), st.integers(1, 6), st.booleans())
+def test_embeddings_are_seen_without_distortion(seed, p, named):
+    rng = np.random.default_rng(seed)
+    label, subclass = rng.integers(0, 2, (2, 30)) if named else np.zeros((2, 30), int)
+    embeddings = rng.normal(size=(4, 30, p)) + label[:, None]
+    shown = seen(embeddings, label, subclass)
+    assert shown.shape == (4, 30, min(p, 3))
+
+    def distances(x):
+        return np.linalg.norm(x[:, :, None] - x[:, None], axis=-1)
+
+    if p <= 3:
+        np.testing.assert_allclose(distances(shown), distances(embeddings), atol=1e-9)
+    assert (distances(shown) <= distances(embeddings) + 1e-9).all()
+
+
+def test_embeddings_are_seen_along_classes_and_then_subclasses():
+    rng = np.random.default_rng(0)
+    label, subclass = np.repeat([0, 0, 1, 1], 20), np.repeat([0, 1, 0, 1], 20)
+    frame, _ = np.linalg.qr(rng.normal(size=(8, 8)))
+    x = (
+        np.outer(label, frame[0]) * 3
+        + np.outer(subclass, frame[1])
+        + 1e-3 * rng.normal(size=(80, 8))
+    )
+    shown = seen(np.stack([x, 2 * x, np.full_like(x, np.nan)]), label, subclass)
+    means = [shown[0, (label == a) & (subclass == b)].mean(0) for a, b in ((0, 0), (0, 1), (1, 0))]
+    np.testing.assert_allclose(means[2] - means[0], [3, 0, 0], atol=0.01)
+    np.testing.assert_allclose(means[1] - means[0], [0, 1, 0], atol=0.01)
+    np.testing.assert_allclose(shown[1], 2 * shown[0], atol=1e-12)
+    assert np.isnan(shown[2]).all()
+
+
+def test_test_rows_have_the_classes_of_their_own_problem(store, file):
+    """By an oracle: a class is where the gap between class means is the measured one."""
+    content, (_, measured, _) = content_of(file.read_text()), store
+    told = content["groups"][0]["embeddings"]
+    shown = content["arrays"][told["array"]]["values"]
+    shown = shown.reshape(len(told["runs"]), len(told["times"]), told["rows"], -1)
+    assert told["rows"] == 40 and told["times"] == STEPS
+    at = told["times"].index(60)
+    for run, points, labels in zip(told["runs"], shown, told["labels"], strict=True):
+        seed, rate = divmod(run, len(RATES))
+        if RATES[rate] != 0.05:
+            continue
+        label = np.array(labels)[:, 0]
+        gap = np.linalg.norm(points[at, label == 1].mean(0) - points[at, label == 0].mean(0))
+        within = max(points[at, label == one].std(0).max() for one in (0, 1))
+        assert gap > 2 * within
+        assert gap == pytest.approx(measured.class_gap[seed, rate, at].item(), rel=0.2)
+
+
+def test_pages_that_cannot_be_made_are_refused_in_one_line(store, tmp_path, capsys):
+    path = str(store[0])
+    for words, told in (
+        ([str(tmp_path / "none")], "store"),
+        ([path, "--out", str(tmp_path / "page.txt")], "out"),
+        ([path, "--out", "/proc/none/page.html"], "out"),
+        ([str(tmp_path)], "store"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["page", *words])
+        said = capsys.readouterr().err
+        assert stop.value.code == 2 and said.count("\n") == 1 and told in said
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_command_writes_the_page_and_says_where(store, tmp_path, capsys):
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["page", str(store[0]), "--out", str(tmp_path / "new" / "phases.html")])
+    assert stop.value.code == 0 and "phases.html" in capsys.readouterr().out
+    assert (tmp_path / "new" / "phases.html").read_text().startswith("<!doctype html>")
+
+
+def test_a_page_asks_for_nothing_and_says_so(file):
+    told = file.read_text()
+    assert "default-src 'none'" in told
+    assert not re.search(r"""(src|href)\s*=\s*["']?https?:""", told)
+
+
+# --- what a reader does ---------------------------------------------------------------------
+
+
+@needs_chromium
+def test_it_opens_and_draws(read, file):  # noqa: F811
+    reader = read(file)
+    for name in ("#charts canvas", "#map", "#cloud"):
+        assert reader.tab.evaluate(COLOURS, name) > 3, name
+    assert reader.text("says") == "norm of the embedded feature direction |W v_j|"
+    assert "spread" in reader.text("measure") and "largest test embedding" in reader.tab.content()
+
+
+@needs_chromium
+def test_numbers_read_back_are_the_stores(read, file, store, tmp_path):  # noqa: F811
+    _, measured, _ = store
+    reader = read(file)
+    rows = reader.export(tmp_path)
+    assert len(rows) == len(SEEDS) * len(RATES)
+    last = measured.isel(step=-1)
+    for row in rows:
+        one = last.sel(seed=int(row["seed"]), learning_rate=float(row["learning_rate"]))
+        for name in ("class_gap", "loss", "spread"):
+            wanted = one[name].item()
+            assert row[name] == "" if np.isnan(wanted) else float(row[name]) == wanted
+        wanted = one.feature_norms.sel(feature="subclass").item()
+        assert np.isnan(wanted) or float(row["feature_norms, subclass"]) == wanted
+    for name, values in reader.tab.evaluate(EVERY):
+        wanted = measured[name].transpose("seed", "learning_rate", ...).values.ravel()
+        np.testing.assert_array_equal(np.array(values, float), wanted.astype(float))
+
+
+@needs_chromium
+def test_the_slider_moves_embeddings_map_and_cursor(read, file):  # noqa: F811
+    reader = read(file)
+    reader.choose("value", "at the slider")
+    before = {name: reader.picture(name) for name in ("cloud", "map", "charts")}
+    reader.slide(20)
+    assert reader.text("time-told") == "step 20" and "time=20" in reader.address()
+    for name, picture in before.items():
+        assert reader.picture(name) != picture, name
+    assert "step 20" in reader.text("cloud-read")
+
+
+@needs_chromium
+def test_play_moves_time_and_pause_stops_it(read, file):  # noqa: F811
+    reader = read(file)
+    reader.tab.locator("#play").click()
+    reader.until("state.time === '200' && !playing")
+    reader.tab.evaluate("group.time.values = [...Array(400).keys()], drawAll()")  # a long way
+    reader.tab.locator("#play").click()
+    reader.tab.wait_for_timeout(300)
+    reader.tab.locator("#play").click()
+    at = reader.text("time-told")
+    reader.tab.wait_for_timeout(200)
+    assert reader.text("time-told") == at != "step 399" and reader.text("play") == "Play"
+
+
+@needs_chromium
+def test_a_click_on_the_map_opens_its_runs(read, file, store):  # noqa: F811
+    _, measured, known = store
+    reader = read(file)
+    box = reader.tab.locator("#map").bounding_box()
+    at = reader.tab.evaluate("[cells.left + cells.w * 1.5, cells.above + cells.h / 2]")
+    reader.tab.locator("#map").click(position={"x": at[0], "y": at[1]})
+    reader.settle()
+    assert box and reader.text("run-name") == "seed 0, data_seed 0, learning_rate 0.05"
+    numbers = {row["measure"]: row for row in reader.rows("run-numbers")}
+    one = measured.sel(seed=0, learning_rate=0.05)
+    assert float(numbers["loss"]["end"]) == pytest.approx(one.loss[-1].item(), rel=1e-3)
+    norms = one.feature_norms.sel(feature="subclass")
+    row = numbers["feature_norms, subclass"]
+    assert float(row["largest"]) == pytest.approx(norms.max().item(), rel=1e-3)
+    assert float(row["at step"]) == norms.idxmax("step").item()
+    limit = known.feature_norms.sel(seed=0, learning_rate=0.05, feature="subclass").item()
+    assert float(row["predicted"]) == pytest.approx(limit, rel=1e-3)
+    reader.tab.locator("#run-after").click()
+    reader.settle()
+    assert reader.text("run-name").startswith("seed 1")
+    assert reader.tab.locator("#run-charts canvas").count() == 4
+
+
+@needs_chromium
+def test_it_is_used_by_the_keyboard_alone(read, file):  # noqa: F811
+    reader = read(file)
+    reader.tab.locator("#map").focus()
+    reader.tab.keyboard.press("ArrowRight")
+    assert "learning_rate 0.05" in reader.text("map-read")
+    reader.tab.keyboard.press("Enter")
+    reader.settle()
+    assert "learning_rate 0.05" in reader.text("run-name")
+    reader.tab.get_by_role("button", name="loss", exact=True).press("Enter")
+    reader.settle()
+    assert reader.tab.locator("th[aria-sort=ascending]").inner_text().startswith("loss")
+    values = [row["loss ▲"] for row in reader.rows("runs")[1:]]
+    finite = [float(one) for one in values if one != "-"]
+    assert finite == sorted(finite) and values[-1] == "-"
+
+
+@needs_chromium
+def test_filters_hold_for_table_curves_map_and_export(read, file, tmp_path):  # noqa: F811
+    reader = read(file)
+    reader.choose("split", "one panel")
+    reader.choose("lines", "single runs")
+    reader.filter("learning_rate", "<=0.05")
+    reader.filter("seed", "0,2")
+    assert reader.text("runs-told").startswith("4 of 9 runs")
+    assert reader.tab.evaluate("charts[0].series.length - 1") == 4 * 2
+    assert {row["learning_rate"] for row in reader.export(tmp_path)} == {"0.01", "0.05"}
+    reader.filter("learning_rate", "")
+    reader.filter("seed", "")
+    reader.filter("ended", "diverged")
+    assert reader.text("runs-told").startswith("3 of 9 runs, 3 diverged")
+    assert {row["learning_rate"] for row in reader.rows("runs")[1:]} == {"5"}
+    assert "same" in reader.tab.locator("#runs tbody tr").first.locator("td").nth(3).get_attribute(
+        "class"
+    )
+    reader.filter("ended", "nothing of this kind")
+    assert reader.text("runs-told").startswith("0 of 9 runs")
+
+
+@needs_chromium
+def test_a_link_reopens_the_view(read, file):  # noqa: F811
+    reader = read(file)
+    reader.choose("measure", "class_gap")
+    reader.choose("x", "flow time")
+    reader.tick("logx")
+    reader.choose("lines", "single runs")
+    reader.choose("view", "three dimensions")
+    reader.filter("learning_rate", "0.01..0.05")
+    reader.slide(40)
+    reader.tab.get_by_role("button", name=re.compile("^open run seed 1")).first.click()
+    reader.settle()
+    again = read(file, f"#{reader.address()}")
+    assert again.tab.evaluate("state") == reader.tab.evaluate("state")
+    for name in ("charts", "run-charts", "cloud"):
+        assert again.picture(name) == reader.picture(name)
+    assert again.text("runs-told") == reader.text("runs-told")
+    reader.tab.locator("#reset").click()
+    reader.settle()
+    assert reader.address() == "" and reader.text("runs-told").startswith("9 of 9")
+
+
+@needs_chromium
+def test_an_address_of_nonsense_opens_what_there_is(read, file):  # noqa: F811
+    address = "#group=none&measure=none&x=none&part=99&time=nan&run=-4&value=none&across=none"
+    reader = read(file, address)
+    assert reader.text("runs-told").startswith("9 of 9")
+    assert reader.tab.locator("#charts canvas").count() >= 1
+
+
+@needs_chromium
+def test_predictions_are_drawn_as_predictions(read, file, store):  # noqa: F811
+    known = store[2]
+    reader = read(file)
+    reader.choose("split", "learning_rate")
+    marks = reader.tab.evaluate(
+        "predictionsOf(group, drawn, drawn.lines.filter(one => one.panel === 1), [])"
+    )
+    one = known.sel(learning_rate=0.05).median("seed")
+    limits = sorted(mark["y"] for mark in marks if mark["kind"] == "limit")
+    np.testing.assert_allclose(limits, np.sort(one.feature_norms.values), rtol=1e-6)
+    learned = sorted(mark["x"] for mark in marks if mark["kind"] == "learned")
+    np.testing.assert_allclose(learned, np.sort(one.learning_step.values), rtol=1e-6)
+    row = next(
+        row
+        for row in reader.rows("numbers")
+        if row["learning_rate"] == "0.05" and row["feature"] == "class"
+    )
+    assert float(row["predicted"]) == pytest.approx(
+        one.feature_norms.sel(feature="class").item(), rel=1e-3
+    )
+
+
+@needs_chromium
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_read_on_a_narrow_screen_in_light_and_dark(read, file, scheme):  # noqa: F811
+    reader = read(file, "#run=1", viewport={"width": 360, "height": 700}, color_scheme=scheme)
+    assert reader.tab.evaluate("document.documentElement.scrollWidth") <= 360
+    shades = reader.tab.evaluate(
+        "['backgroundColor', 'color'].map(name => getComputedStyle(document.body)[name])"
+    )
+    paper, ink = (np.mean([int(one) for one in re.findall(r"\d+", shade)]) for shade in shades)
+    assert (paper < 60 and ink > 200) if scheme == "dark" else (paper > 200 and ink < 60)
+
+
+@needs_chromium
+def test_hostile_names_stay_text(read, tmp_path):  # noqa: F811
+    names = f"{HOSTILE}", "</script><script>alert(2)</script>", "=1+1"
+    values = np.arange(12.0).reshape(2, 2, 3)
+    told = {f"{HOSTILE} measure": ((*names[:2], "step"), values, {"long_name": HOSTILE})}
+    coords = {names[0]: [*names[1:]], names[1]: [1.0, 2.0], "step": [0, 1, 2]}
+    file = tmp_path / "hostile.html"
+    file.write_text(
+        page.of_sweeps(
+            f"{HOSTILE} & title",
+            {"": xr.Dataset(told, coords), HOSTILE: made(np.zeros(1), ("x",), x=[1])},
+        )
+    )
+    reader = read(file)
+    assert reader.tab.locator("img").count() == 0 and reader.tab.locator("script").count() == 2
+    assert f"{HOSTILE} & title" == reader.tab.locator("h1").inner_text() == reader.tab.title()
+    reader.choose("colour", names[0])
+    reader.choose("split", names[1])
+    assert names[1] in reader.tab.locator("#charts").inner_text()
+    reader.tab.get_by_role("button", name="open run").first.click()
+    reader.settle()
+    assert HOSTILE in reader.text("run-name")
+    rows = reader.export(tmp_path)
+    assert rows[0][names[0]] == names[1] and {row[names[0]] for row in rows} == {names[1], "'=1+1"}
+    assert reader.tab.evaluate("location.hash.length") > 1
+    again = read(file, f"#{reader.address()}")
+    assert again.tab.evaluate("state") == reader.tab.evaluate("state")
+
+
+@needs_chromium
+def test_many_runs_are_thinned_with_a_word_about_it(read, tmp_path):  # noqa: F811
+    rng = np.random.default_rng(0)
+    dims = "seed", "learning_rate", "step"
+    walks = {
+        name: (dims, rng.normal(size=(500, 10, 200)).cumsum(-1).astype("float32"))
+        for name in "abcd"
+    }
+    coords = {"seed": range(500), "learning_rate": np.geomspace(0.01, 1, 10), "step": range(200)}
+    told = page.of_sweeps("many", {"": xr.Dataset(walks, coords)})
+    assert len(told) < 8e6
+    file = tmp_path / "many.html"
+    file.write_text(told)
+    reader = read(file, "#lines=runs&split=")
+    count = reader.tab.evaluate("group.runs")
+    assert f"{count} of 5000 runs are on this page" in reader.text("notes") and 1000 < count < 5000
+    assert "One of" in reader.text("curves-told")
+    reader.filter("seed", "0")
+    assert reader.text("runs-told").startswith("10 of")
