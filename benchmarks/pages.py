@@ -86,7 +86,7 @@ def main() -> None:
                 tab = browser.new_page(viewport={"width": 1400, "height": 900})
                 begin = time.perf_counter()
                 tab.goto(f"file://{file}{address}")
-                tab.wait_for_selector("body[data-ready]")
+                tab.wait_for_selector("body[aria-busy=false]")
                 tab.evaluate(
                     "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
                 )

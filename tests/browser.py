@@ -32,12 +32,11 @@ class Reader:
     def open(self, address):
         self.tab.goto("about:blank")
         self.tab.goto(address)
-        self.tab.wait_for_selector("body[data-ready]", state="attached")
         self.settle()
 
     def settle(self):
         """Wait until everything that follows a change is drawn and written."""
-        self.tab.wait_for_timeout(250)
+        self.tab.wait_for_selector("body[aria-busy=false]", state="attached")
 
     def until(self, script):
         """Wait for something to become true (no string is evaluated inside the page for it)."""

@@ -19,7 +19,7 @@ from cldyn.page.cloud import seen
 from cldyn.page.thinning import BYTES, evenly, thin
 from cldyn.sweeps import with_predictions
 
-RATES, SEEDS, STEPS = [0.01, 0.05, 5.0], range(3), [0, 5, 10, 20, 40, 60, 80, 100, 200]
+RATES, SEEDS, STEPS = [0.01, 0.05, 5.0], range(3), [*range(0, 201, 4)]
 SPREAD = cldyn.Measure(
     "spread", "largest test embedding", lambda seen: jnp.abs(seen.embed("test")).max(), ("test",)
 )
@@ -81,7 +81,7 @@ def test_a_page_holds_every_number_of_its_store_as_it_is(store, file):
     assert {one["name"] for one in group["measures"]} == {*measured.data_vars} - {
         "embeddings", "finite_steps", "step_size", "recorded",
     }  # fmt: skip
-    assert {one["name"] for one in group["predicted"]} == {*known.data_vars}
+    assert {one["name"] for one in group["predicted"]} == {*known.data_vars} - {"step_size"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool", "int64"])
@@ -169,10 +169,11 @@ def test_test_rows_have_the_classes_of_their_own_problem(store, file):
     """By an oracle: a class is where the gap between class means is the measured one."""
     content, (_, measured, _) = content_of(file.read_text()), store
     told = content["groups"][0]["embeddings"]
+    scales = content["arrays"][told["scales"]]["values"].reshape(len(told["runs"]), -1)
     shown = content["arrays"][told["array"]]["values"]
-    shown = shown.reshape(len(told["runs"]), len(told["times"]), told["rows"], -1)
-    assert told["rows"] == 40 and told["times"] == STEPS
-    at = told["times"].index(60)
+    shown = shown.reshape(*scales.shape, told["rows"], -1) * scales[:, :, None, None]
+    assert told["rows"] == 40 and told["times"] == STEPS and len(told["runs"]) == 9
+    at = STEPS.index(60)
     for run, points, labels in zip(told["runs"], shown, told["labels"], strict=True):
         seed, rate = divmod(run, len(RATES))
         if RATES[rate] != 0.05:
@@ -258,12 +259,14 @@ def test_the_slider_moves_embeddings_map_and_cursor(read, file):  # noqa: F811
 @needs_chromium
 def test_play_moves_time_and_pause_stops_it(read, file):  # noqa: F811
     reader = read(file)
+    reader.slide(160)
     reader.tab.locator("#play").click()
     reader.until("state.time === '200' && !playing")
     reader.tab.evaluate("group.time.values = [...Array(400).keys()], drawAll()")  # a long way
     reader.tab.locator("#play").click()
     reader.tab.wait_for_timeout(300)
     reader.tab.locator("#play").click()
+    reader.settle()
     at = reader.text("time-told")
     reader.tab.wait_for_timeout(200)
     assert reader.text("time-told") == at != "step 399" and reader.text("play") == "Play"
@@ -445,3 +448,94 @@ def test_many_runs_are_thinned_with_a_word_about_it(read, tmp_path):  # noqa: F8
     assert "One of" in reader.text("curves-told")
     reader.filter("seed", "0")
     assert reader.text("runs-told").startswith("10 of")
+
+
+# --- three walks of somebody who has only the page ------------------------------------------
+
+
+@needs_chromium
+def test_walk_at_which_step_the_subclass_peaks_for_rate_005(read, file, store):  # noqa: F811
+    curves = store[1].feature_norms.sel(learning_rate=0.05, feature="subclass")
+    reader = read(file)
+    reader.choose("part", "subclass")
+    reader.filter("learning_rate", "0.05")
+    (row,) = reader.rows("numbers")
+    answer = float(row["at step"])
+    assert answer == float(curves.idxmax("step").median("seed"))
+    reader.slide(answer)  # there the slider reads what is largest on the curve
+    (row,) = reader.rows("numbers")
+    assert float(row["at the slider"]) == pytest.approx(
+        float(curves.sel(step=answer).median()), 1e-3
+    )
+    at = reader.tab.evaluate("step => charts[0].valToPos(step, 'x')", answer)
+    reader.tab.locator("#charts .u-over").hover(position={"x": at, "y": 30})
+    assert reader.text("curves-read").endswith(f"at {answer:g}")
+
+
+@pytest.fixture(scope="module")
+def noisy():
+    """Step sizes over a suppressed class, which the noise of small batches brings back."""
+    model = cldyn.FeatureModel(d=10, irrelevant_strength=(2.0, 2.0), subclass_mean=0.0)
+    one = cldyn.Experiment(
+        cldyn.FreshViews(model, n=32, m=2),
+        cldyn.Training(
+            cldyn.Linear(embed_dim=2, bias=False),
+            positives=cldyn.Unsupervised(),
+            batch=cldyn.Iid(8),
+        ),
+    )
+    axes = [{"learning_rate": [0.0005, 0.002, 0.008, 0.02]}, {"seed": range(6)}]
+    return cldyn.sweep(one, axes, [0, 1000], measure=["feature_norms"])
+
+
+@needs_chromium
+def test_walk_which_step_sizes_undo_the_suppression_at_b_8(read, noisy, tmp_path):  # noqa: F811
+    file = tmp_path / "noisy.html"
+    file.write_text(page.of_sweeps("noise", {"": noisy}))
+    ends = noisy.feature_norms.isel(step=-1).sel(feature="class").median("seed")
+    wanted = {float(rate) for rate in ends.learning_rate[ends.values > 0.5]}
+    assert 0 < len(wanted) < ends.size  # there is something to find
+    reader = read(file)
+    reader.tab.get_by_text("Settings that the runs have in common").click()
+    assert re.search(r"batch_size\s+8\b", reader.text("settings"))
+    reader.choose("mappart", "class")
+    reader.tab.locator("#map").focus()
+    found = set()
+    for _ in range(ends.size):
+        rate, value = re.match(r"learning_rate (\S+): (\S+)", reader.text("map-read")).groups()
+        found |= {float(rate)} if float(value) > 0.5 else set()
+        reader.tab.keyboard.press("ArrowRight")
+    assert found == wanted
+
+
+@pytest.fixture(scope="module")
+def widths(tmp_path_factory):
+    """Widths over a class that stronger irrelevant features suppress."""
+    strengths = {"subclass_strength": 0.5, "irrelevant_strength": (2.0, 2.0)}
+    model = cldyn.FeatureModel(d=30, subclass_mean=0.0, **strengths)
+    one = cldyn.Experiment(
+        cldyn.Stored(model, n=32, m=2),
+        cldyn.Training(cldyn.Linear(embed_dim=1, bias=False), positives=cldyn.Unsupervised()),
+    )
+    path = tmp_path_factory.mktemp("page") / "widths.zarr"
+    axes = [{"embed_dim": [1, 2, 3, 4, 6]}, {"seed": range(2)}]
+    return path, cldyn.sweep(one, axes, [0, 100, 600], measure=["feature_norms"], store=path)
+
+
+@needs_chromium
+def test_walk_from_which_width_on_the_class_is_learned(read, widths):  # noqa: F811
+    path, measured = widths
+    out = path.with_suffix(".html")
+    out.write_text(page.of_store(path))
+    ends = measured.feature_norms.isel(step=-1).sel(feature="class").median("seed")
+    wanted = int(ends.embed_dim[(ends > 0.5).values][0])
+    reader = read(out)
+    assert reader.tab.evaluate("state.x") == "embed_dim"  # few records: the axis is what is seen
+    reader.choose("part", "class")
+    reader.choose("colour", "embed_dim")
+    learned = [int(row["embed_dim"]) for row in reader.rows("numbers") if float(row["end"]) > 0.5]
+    assert min(learned) == wanted and learned == sorted(learned)
+    reader.tab.locator("#threshold").fill("0.5")  # and theory draws its boundary there
+    reader.settle()
+    past = "cells.columns.map((one, i) => [cells.x.values[one], cells.past[0][i]])"
+    assert next(width for width, beyond in reader.tab.evaluate(past) if beyond) == wanted

@@ -18,7 +18,8 @@ from cldyn.sweeps.dataset import NUMBERS, PREDICTED
 
 _MOST_PARTS = 64  # of a measure
 _STATES = {"recorded", "finite", "finite_steps", "step_size"}
-_FLOATS = {4: "float32", 8: "float64"}
+# Numbers that keep their type; all others have room in a float64.
+_TYPES = {name: name for name in ("float32", "float64", "int32", "int16")} | {"bool": "int16"}
 
 
 class Arrays:
@@ -33,12 +34,7 @@ class Arrays:
 
     def add(self, values: np.ndarray) -> int:
         """The place of an array; floats keep their precision."""
-        kind, size = values.dtype.kind, values.dtype.itemsize
-        dtype = (
-            _FLOATS.get(size, "float32") if kind == "f" else "int32" if kind in "ib" else "float64"
-        )
-        if kind == "i" and np.abs(values).max(initial=0) >= 2**31:
-            dtype = "float64"
+        dtype = _TYPES.get(str(values.dtype), "float64")
         little = np.ascontiguousarray(values, np.dtype(dtype).newbyteorder("<")).reshape(-1, 1)
         planes = np.ascontiguousarray(little.view(np.uint8).T)
         packed = base64.b64encode(zlib.compress(planes.tobytes(), 6))
@@ -98,8 +94,6 @@ def _record(
     timed = time is not None and time in one.dims
     missing = {axis: dataset.sizes[axis] for axis in axes if axis not in one.dims}
     ordered = one.expand_dims(missing).transpose(*axes, *([time] if timed else []), *inner)
-    if one.dtype.kind == "b":
-        ordered = ordered.astype("int32")
     return {
         "name": name,
         "says": str(one.attrs.get("long_name", name.replace("_", " "))),

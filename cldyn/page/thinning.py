@@ -7,9 +7,9 @@ import numpy as np
 import xarray as xr
 
 BYTES = 6_400_000  # of the measures of a page
-CLOUD_BYTES = 1_000_000  # of its embeddings
+CLOUD_BYTES = 1_500_000  # of its embeddings
 _RECORDS = 400  # of a run
-_REPEATS = ("seed", "data_seed")
+REPEATS = ("seed", "data_seed")
 _FEW = 12  # runs that repeat each other, which are thinned first
 TIMES = ("step", "time")
 CLOUD = ("test", "output")
@@ -80,7 +80,7 @@ def _fewer_runs(thinned: Thinned, room: int) -> Thinned:
     axes = axes_of(dataset)
     before = {axis: dataset.sizes[axis] for axis in axes}
     picked: dict[str, np.ndarray] = {}
-    repeats = [axis for axis in axes if axis in _REPEATS]
+    repeats = [axis for axis in axes if axis in REPEATS]
     others = sorted((axis for axis in axes if axis not in repeats), key=lambda axis: -before[axis])
     for least, some in ((_FEW, repeats), (3, others), (1, repeats + others)):
         for axis in some:

@@ -33,16 +33,12 @@ def with_predictions(measured: xr.Dataset, known: xr.Dataset) -> xr.Dataset:
         measured: of `sweep`.
         known: predictions by name over axes of it, some or all; NaN where it has none.
     """
-    beside = {
-        f"{PREDICTED}{name}": one.reset_coords(drop=True) for name, one in known.data_vars.items()
-    }
-    told = {name: one.attrs | {"long_name": _predicted(one)} for name, one in beside.items()}
-    return measured.assign({name: one.assign_attrs(told[name]) for name, one in beside.items()})
-
-
-def _predicted(one: xr.DataArray) -> str:
-    says = str(one.attrs.get("long_name", one.name))
-    return says if says.startswith("predicted") else f"predicted {says}"
+    beside = {}
+    for name, one in known.drop_vars("step_size", errors="ignore").data_vars.items():
+        says = str(one.attrs.get("long_name", name)).removeprefix("predicted ")
+        plain = one.reset_coords(drop=True).assign_attrs(long_name=f"predicted {says}")
+        beside[f"{PREDICTED}{name}"] = plain
+    return measured.assign(beside)
 
 
 def dataset_of(

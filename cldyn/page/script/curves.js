@@ -98,7 +98,6 @@ function drawCurves(group, runs) {
     figure.append(charts.at(-1).root);
   }
   told.textContent = [...new Set(words)].join(" ");
-  moveCursor(group);
   return found;
 }
 
@@ -193,7 +192,7 @@ function chartOf(group, measure, figure, drawn, narrow) {
     cursor: { focus: { prox: 24 }, points: { show: false }, drag: { x: true, y: false } },
     series: [{}, ...drawn.series.map((one) => ({ stroke: one.hue, width: one.width, points: { show: axisPoints(group) && one.width > 0, size: 6 }, spanGaps: false }))],
     bands: drawn.bands,
-    hooks: { draw: [(chart) => drawMarks(chart, drawn.marks)], setCursor: [(chart) => readCurve(chart, drawn)] },
+    hooks: { draw: [(chart) => drawMarks(chart, drawn.marks), (chart) => placeNow(group, chart)], setCursor: [(chart) => readCurve(chart, drawn)] },
   };
   const chart = new uPlot(options, [drawn.x, ...drawn.series.map((one) => one.values)]);
   chart.root.setAttribute("role", "img");
@@ -263,14 +262,14 @@ function lineName(group, line, measure) {
 
 // The time of the slider, as a line over curves; nothing is drawn anew for it.
 function moveCursor(group) {
-  const value = group.time?.values[timeIndex(group)];
-  for (const chart of charts) {
-    const now = chart.over.querySelector(".now"), rated = state.x === "flow";
-    const at = state.x === "time" ? chart.valToPos(value, "x") : NaN;
-    const there = !rated && Number.isFinite(at) && at >= 0 && at <= chart.over.clientWidth;
-    now.style.display = there ? "" : "none";
-    if (there) now.style.transform = `translateX(${at}px)`;
-  }
+  for (const chart of charts) placeNow(group, chart);
+}
+
+function placeNow(group, chart) {
+  const now = chart.over.querySelector(".now");
+  const at = state.x === "time" ? chart.valToPos(group.time.values[timeIndex(group)], "x") : NaN;
+  now.hidden = !(at >= 0 && at <= chart.over.clientWidth);
+  if (!now.hidden) now.style.transform = `translateX(${at}px)`;
 }
 
 // What the curves show, as numbers: medians over the lines of a panel and colour.

@@ -1,6 +1,6 @@
 // What the page holds: groups of runs, their axes, measures and predictions, as typed arrays.
 
-const KINDS = { float32: Float32Array, float64: Float64Array, int32: Int32Array };
+const KINDS = { float32: Float32Array, float64: Float64Array, int32: Int32Array, int16: Int16Array };
 const REPEATS = ["seed", "data_seed"];
 const LEARNED = 0.1; // |W v| that counts as learned
 
@@ -110,7 +110,7 @@ function shown(value) {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "-" : value > 0 ? "∞" : "-∞";
   if (Number.isInteger(value) && Math.abs(value) < 1e7) return String(value);
   const size = Math.abs(value);
-  return size >= 1e5 || size < 1e-3 ? value.toExponential(3) : String(+value.toPrecision(4));
+  return size >= 1e5 || size < 1e-3 ? Number(value.toPrecision(4)).toExponential() : String(+value.toPrecision(4));
 }
 
 // An element with text (never markup), attributes and children.

@@ -9,13 +9,15 @@ function openCloud(group, run) {
   document.getElementById("cloud-part").hidden = !told;
   cloud = null;
   if (!told) return;
-  let at = told.runs.indexOf(run);
-  note.textContent = at < 0 && run >= 0 ? `Kept of ${told.runs.length} of ${group.runs} runs; shown is ${runName(group, told.runs[0]) || "the first"}.` : "";
-  at = Math.max(at, 0);
+  const far = (other) => group.axes.filter((axis) => group.index(other, axis) !== group.index(run, axis)).length;
+  const away = told.runs.map((other) => (run < 0 ? 0 : far(other))), at = away.indexOf(Math.min(...away));
+  const known = told.runs.length < group.runs ? `Embeddings are kept of ${told.runs.length} of ${group.runs} runs. ` : "";
+  note.textContent = told.runs[at] === run || group.runs === 1 ? "" : `${known}Shown: ${runName(group, told.runs[at])}.`;
   const data = CONTENT.arrays[told.array];
   const labels = told.labels[Math.min(at, told.labels.length - 1)];
-  const size = told.times.length * told.rows * told.axes.length;
-  cloud = { ...told, labels, data: data.subarray(at * size, (at + 1) * size) };
+  const size = told.rows * told.axes.length, steps = told.times.length, scales = CONTENT.arrays[told.scales];
+  const points = Float64Array.from(data.subarray(at * size * steps, (at + 1) * size * steps), (one, i) => one * scales[at * steps + Math.floor(i / size)]);
+  cloud = { ...told, labels, data: points };
   const names = [...new Set(labels.map(String))].map((one) => one.split(",").map(Number));
   cloud.subclasses = Math.max(...names.map(([, subclass]) => subclass)) + 1;
   const keys = names.sort((a, b) => a[0] - b[0] || a[1] - b[1]).slice(0, 24).map(([label, subclass]) => {

@@ -18,6 +18,7 @@ function timeIndex(of) {
 // Look at something else; what it changes is drawn in the next frame.
 function choose(change) {
   const before = { ...state };
+  document.body.ariaBusy = "true";
   Object.assign(state, change);
   const moved = Object.keys(change).every((name) => name === "time");
   if (change.measure && change.measure !== before.measure) fitMeasure();
@@ -73,6 +74,7 @@ function drawTime() {
     drawNumbers(group, drawn);
     drawRunNumbers(group);
     writeAddress();
+    document.body.ariaBusy = "false";
   }, 150);
 }
 
@@ -192,7 +194,6 @@ async function start() {
   CONTENT.arrays = await Promise.all(CONTENT.arrays.map(decoded));
   listen();
   openAddress();
-  document.body.dataset.ready = "";
 }
 
 start();
