@@ -348,7 +348,7 @@ def test_claims_are_studied_side_by_side_each_with_cores_of_its_own(tmp_path):
 
 def test_what_cannot_be_written_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(cli.claims, "_studied", lambda *_: pytest.fail("ran"))
-    for name in ("trajectories.zarr", "table.csv", "figure.png"):
+    for name in ("trajectories.zarr", "table.csv", "figure.png", "page.html"):
         out = tmp_path / name.split(".")[0]
         (out / "class-collapse" / name).mkdir(parents=True)
         status, _, err = call(capsys, "reproduce", "class-collapse", "--out", str(out))
@@ -373,7 +373,7 @@ def test_a_setting_of_ones_own_is_run_and_told(tmp_path, capsys):
     assert kept.feature_norms.dims == ("seed", "step", "feature") and kept.sizes["seed"] == 3
     training = json.loads(kept.attrs["experiment"])["training"]
     assert training["optimizer"]["is"] == "Adam" and training["batch"]["batch_size"] == 4
-    names = {"figure.png", "table.csv", "trajectories.zarr"}
+    names = {"figure.png", "page.html", "table.csv", "trajectories.zarr"}
     assert {path.name for path in (tmp_path / "run").iterdir()} == names
 
 

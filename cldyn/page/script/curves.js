@@ -89,7 +89,7 @@ function drawCurves(group, runs) {
   const words = [];
   if (used.length > seen.length) words.push(`${seen.length} of ${used.length} panels are drawn.`);
   room.classList.toggle("several", seen.length > 1);
-  const range = rangeOf(seen.map((panel) => panelOf(group, found, panel, most, words)));
+  const range = rangeOf(seen.map((panel) => panelOf(group, found, panel, most, words)), words);
   for (const panel of seen) {
     const title = seen.length > 1 ? `${state.split === "part" ? "" : `${state.split} `}${shown(panels[panel])}` : "";
     const figure = make("figure", {}, make("figcaption", { textContent: title }));
@@ -158,17 +158,11 @@ function predictionsOf(group, { measure, colours }, lines, x) {
 }
 
 // One range of y for all panels, predictions included.
-function rangeOf(panels) {
+function rangeOf(panels, words) {
   const log = state.logy === "1";
-  let low = Infinity, high = -Infinity;
-  for (const { series, marks } of panels) {
-    const values = [...series.map((one) => one.values), marks.flatMap((one) => one.y)].flat();
-    for (const value of values) {
-      if (value === null || !Number.isFinite(value) || (log && value <= 0)) continue;
-      low = Math.min(low, value);
-      high = Math.max(high, value);
-    }
-  }
+  const values = panels.flatMap(({ series, marks }) => [...series.map((one) => one.values), marks.flatMap((one) => one.y)].flat());
+  const [low, high, cut] = spanOf(values.filter((one) => one !== null), log);
+  if (cut) words.push(`Values above ${shown(high)} are beyond the picture.`);
   const ends = low > high ? [log ? 0.1 : 0, 1] : log ? [Math.max(low * 0.8, high * 1e-12), high * 1.25] : uPlot.rangeNum(low, high, 0.08, true);
   return new Map(panels.map((one) => [one.panel, { ...one, ends }]));
 }

@@ -90,6 +90,15 @@ function median(values) {
   return quantile(finite(values), 0.5);
 }
 
+// Least and largest of some values; on a linear scale without the few that run away, as training
+// does before it diverges, and whether there are such.
+function spanOf(values, log) {
+  const all = finite(values).filter((one) => !log || one > 0);
+  const high = log ? Infinity : all[0] + 4 * (quantile(all, 0.95) - all[0]);
+  const cut = high > all[0] && all.at(-1) > high;
+  return [all[0] ?? Infinity, cut ? high : (all.at(-1) ?? -Infinity), cut];
+}
+
 // When a curve of one part of a run is largest, and when it is first at a threshold or above.
 function phases(measure, run, part, threshold) {
   let top = -1, learned = NaN, largest = -Infinity;

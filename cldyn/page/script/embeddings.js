@@ -39,13 +39,15 @@ function drawCloud() {
   ctx.scale(ratio, ratio);
   const step = nearest(cloud.times, Number(state.time)), dims = cloud.axes.length;
   const size = cloud.rows * dims, points = cloud.data.subarray(step * size, (step + 1) * size);
-  const whole = state.scale === "fit" ? points : cloud.data;
-  let reach = 0;
-  for (const value of whole) if (Number.isFinite(value)) reach = Math.max(reach, Math.abs(value));
-  reach = reach || 1;
-  const zoom = (0.44 * Math.min(width, height * (state.view === "2" ? 1.4 : 1))) / reach, deep = state.view === "3" && dims > 1;
+  const whole = state.scale === "fit" ? points : cloud.data, reaches = [0, 0, 0];
+  whole.forEach((value, i) => {
+    if (Math.abs(value) > reaches[i % dims]) reaches[i % dims] = Math.abs(value);
+  });
+  const deep = state.view === "3" && dims > 1, radius = Math.hypot(...reaches) || 1;
+  const [across, up] = deep ? [radius, radius] : reaches.map((one) => Math.max(one, radius / 1e3));
+  const zoom = Math.min((0.45 * width) / across, (0.42 * height) / up);
   const project = deep ? turned(zoom, width, height) : (x, y) => [width / 2 + x * zoom, height / 2 - y * zoom, 0];
-  if (deep) drawFrame(ctx, project, reach * 0.9);
+  if (deep) drawFrame(ctx, project, radius * 0.6);
   const drawn = [];
   for (let i = 0; i < cloud.rows; i++) {
     const [x, y, z] = [0, 1, 2].map((k) => (k < dims ? points[i * dims + k] : 0));
@@ -60,7 +62,7 @@ function drawCloud() {
     else ctx.arc(x, y, 4, 0, 7);
     ctx.fill();
   }
-  drawScale(ctx, reach, zoom, height);
+  drawScale(ctx, radius, zoom, height);
   const words = deep ? "drag to turn it" : `across: ${cloud.axes[0]}${dims > 1 ? `; up: ${cloud.axes[1]}` : ""}`;
   document.getElementById("cloud-read").textContent = `step ${shown(cloud.times[step])}; ${words}`;
 }
@@ -89,8 +91,8 @@ function drawFrame(ctx, project, reach) {
   });
 }
 
-function drawScale(ctx, reach, zoom, height) {
-  const power = 10 ** Math.floor(Math.log10(reach));
+function drawScale(ctx, radius, zoom, height) {
+  const power = 10 ** Math.floor(Math.log10(radius));
   const bar = [0.1, 0.2, 0.5, 1].map((one) => one * power).filter((one) => one * zoom < 120).at(-1) ?? power / 10;
   ctx.strokeStyle = ctx.fillStyle = css("--ink");
   ctx.lineWidth = 1.5;

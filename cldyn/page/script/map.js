@@ -77,9 +77,8 @@ function paintMap(canvas) {
   ctx.font = "12px system-ui";
   const [w, h] = [(width - left - 12) / columns.length, (height - below - above) / rows.length];
   Object.assign(cells, { left, above, w, h });
-  const log = state.logmap === "1", finiteOnes = finite(values.flat()).filter((one) => !log || one > 0);
-  const scale = (value) => (log ? Math.log(value) : value);
-  const [low, high] = [scale(finiteOnes[0] ?? 0), scale(finiteOnes.at(-1) ?? 1)];
+  const log = state.logmap === "1", ends = spanOf(values.flat(), log);
+  const scale = (value) => (log ? Math.log(value) : value), [low, high] = ends.map(scale);
   values.forEach((line, j) => line.forEach((value, i) => {
     const share = high > low ? (scale(value) - low) / (high - low) : 0.5;
     const there = Number.isFinite(share) || (log && value === 0);
@@ -89,16 +88,17 @@ function paintMap(canvas) {
   }));
   ctx.fillStyle = css("--ink");
   edges(ctx);
-  const every = Math.ceil(columns.length / Math.max(1, Math.floor((width - left) / 52)));
+  const names = columns.map((one) => short(shown(x.values[one])));
+  const widest = 12 + Math.max(...names.map((one) => ctx.measureText(one).width));
   ctx.textAlign = "center";
-  columns.forEach((one, i) => i % every || ctx.fillText(shown(x.values[one]), left + (i + 0.5) * w, height - below + 16));
+  names.forEach((one, i) => i % Math.ceil(widest / w) || ctx.fillText(one, left + (i + 0.5) * w, height - below + 16));
   ctx.fillText(x.name, left + (columns.length * w) / 2, height - below + 36);
   ctx.textAlign = "right";
   const skip = Math.ceil(rows.length / Math.max(1, Math.floor((height - below - above) / 16)));
-  if (y) rows.forEach((one, j) => j % skip || ctx.fillText(shown(y.values[one]), left - 6, above + (j + 0.5) * h + 4));
+  if (y) rows.forEach((one, j) => j % skip || ctx.fillText(short(shown(y.values[one]), 10), left - 6, above + (j + 0.5) * h + 4));
   ctx.textAlign = "left";
   if (y) ctx.fillText(y.name, 4, above - 20 + 8);
-  scaleBar(ctx, width - 232, 6, finiteOnes);
+  scaleBar(ctx, width - 232, 6, ends);
   const [i, j] = cells.at;
   if (document.activeElement === canvas) {
     ctx.lineWidth = 2;
@@ -106,6 +106,8 @@ function paintMap(canvas) {
     ctx.strokeRect(left + i * w + 1, above + j * h + 1, w - 2, h - 2);
   }
 }
+
+const short = (text, most = 18) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
 
 function crossed(ctx, x, y, w, h) {
   ctx.strokeStyle = css("--muted");
@@ -144,17 +146,17 @@ function segment(x, y, dx, dy) {
   return path;
 }
 
-function scaleBar(ctx, x, y, values) {
-  if (!values.length) return;
+function scaleBar(ctx, x, y, [low, high, cut]) {
+  if (low > high) return;
   for (let i = 0; i < 100; i++) {
     ctx.fillStyle = mixed(FIELD, i / 99);
     ctx.fillRect(x + 60 + i, y, 1.5, 12);
   }
   ctx.fillStyle = css("--ink");
   ctx.textAlign = "right";
-  ctx.fillText(shown(values[0]), x + 55, y + 11);
+  ctx.fillText(shown(low), x + 55, y + 11);
   ctx.textAlign = "left";
-  ctx.fillText(shown(values.at(-1)), x + 166, y + 11);
+  ctx.fillText((cut ? "≥ " : "") + shown(high), x + 166, y + 11);
 }
 
 // What a cell is, in words.

@@ -38,13 +38,14 @@ function defaultsOf(group) {
   const overTime = measure?.timed && (measure.times > FEW_RECORDS || !longest);
   const x = overTime ? undefined : longest;
   const free = own.filter((one) => one !== x);
-  const parted = measure && measure.parts > 1 && measure.parts <= 8;
+  const several = measure && measure.parts > 1 && measure.parts <= 8;
+  const parted = several && !(free[0]?.axis.size > MOST_SMALL); // else one part, along the axis
   const small = free.find((one) => one.axis.size <= MOST_SMALL);
   const across = own[0] ?? firsts[0], up = own.find((one) => one !== across);
   return {
     group: group.name,
     measure: measure?.name ?? "",
-    part: "all",
+    part: several && !parted ? "0" : "all",
     x: overTime ? "time" : (x?.name ?? ""),
     logx: x && spansDecades(x.values) ? "1" : "",
     logy: "",
