@@ -31,9 +31,8 @@ function along(group, measure, lines) {
     const first = log ? times.findIndex((one) => one > 0) : 0;
     return [times.slice(first), (line) => values(line).slice(first), lines];
   }
-  const rates = lines.map((line) => group.number(line.run, "step_size"));
-  const last = Math.max(...rates) * times.at(-1);
-  const least = Math.min(...rates) * (times.find((one) => one > 0) ?? 1);
+  const rates = finite(lines.map((line) => group.number(line.run, "step_size")));
+  const last = rates.at(-1) * times.at(-1), least = rates[0] * (times.find((one) => one > 0) ?? 1);
   const grid = Array.from({ length: GRID }, (_, i) => {
     const share = i / (GRID - 1);
     return log ? least * (last / least) ** share : last * share;
