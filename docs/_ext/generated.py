@@ -28,14 +28,12 @@ from cldyn.claims import CLAIMS, paper
 
 def found(name: str) -> Any:
     """What a dotted name means."""
-    parts = name.split(".")
-    for cut in range(len(parts), 0, -1):
-        with contextlib.suppress(ModuleNotFoundError):
-            value: Any = import_module(".".join(parts[:cut]))
-            for part in parts[cut:]:
-                value = getattr(value, part)
-            return value
-    raise LookupError(name)
+    value: Any = import_module(name.partition(".")[0])
+    below = value.__name__
+    for part in name.split(".")[1:]:
+        below = f"{below}.{part}"
+        value = getattr(value, part) if hasattr(value, part) else import_module(below)
+    return value
 
 
 def _documented(name: str) -> list[str]:
@@ -90,7 +88,7 @@ def claims() -> str:
     lines = []
     for one in CLAIMS:
         lines += [f"({one.name})=", f"### {one.name}", "", _plain(f"{one.says}."), ""]
-        lines += [f"- shows: {', '.join(one.shows) or 'what is ours, not the paper’s'}"]
+        lines += [f"- shows: {', '.join(one.shows) or 'what is ours'}"]
         lines += [f"- source: {_plain(one.source)}", f"- cost: {one.cost}"]
         lines += [f"- `cldyn reproduce {one.name}`", ""]
     return "\n".join(lines)
@@ -100,9 +98,9 @@ def notebooks() -> str:
     """Every notebook by its title and its first words, and a table of contents."""
     lines, names = [], []
     for path in sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb")):
-        title, _, told = "".join(json.loads(path.read_text())["cells"][0]["source"]).partition("\n")
+        title = json.loads(path.read_text())["cells"][0]["source"][0].strip("# \n")
         names.append(f"notebooks/{path.stem}")
-        lines += [f"- [{title.lstrip('# ')}](notebooks/{path.name})"]
+        lines += [f"- [{title}](notebooks/{path.name})"]
     return "\n".join([*lines, "", "```{toctree}", ":hidden:", "", *names, "```"])
 
 

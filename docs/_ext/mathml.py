@@ -14,7 +14,9 @@ def _inline(writer: Any, node: nodes.Element) -> None:
 
 def _block(writer: Any, node: nodes.Element) -> None:
     formula = convert(node.astext(), display="block")
-    writer.body.append(f'<div class="math" style="overflow-x: auto">{formula}</div>')
+    writer.body.append(
+        f'<div class="math" style="overflow: auto hidden; padding: 0.3em 0">{formula}</div>'
+    )
     raise nodes.SkipNode
 
 

@@ -7,16 +7,20 @@ escaped; a name in backticks becomes a reference, an indented block is kept to t
 
 import re
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:
+    from sphinx.application import Sphinx
 
 ENTRIES = {"Args": "Arguments", "Raises": "Raises"}  # sections of lines "name: text"
 TOLD = {"Returns": "Returns", "Source": "Source", "Args and errors": "Arguments, errors"}
 SECTIONS = (*ENTRIES, *TOLD, "Example")
 _HEAD = re.compile(rf"({'|'.join(SECTIONS)}):(?:\s+(.*))?$")
 _CODE = re.compile(r"`([^`]+)`")
-_ENTRY = re.compile(r"([\w.]+(?:, [\w.]+)*): (.*)")
+STARTS = {  # of entries: names of arguments, and of errors
+    "Args": re.compile(r"([a-z_]\w*(?:, [a-z_]\w*)*): (.*)"),
+    "Raises": re.compile(r"(\w*Error|Refused): (.*)"),
+}
 _NUMBER = re.compile(r"(\d+)\. (.*)")
 
 
@@ -24,9 +28,9 @@ def converted(lines: list[str]) -> list[str]:
     """A docstring, its first line and the rest at one margin, as reStructuredText."""
     out: list[str] = []
     for head, body in _sections(lines):
-        text = _dedented(body)
+        text = _dedented(body) if head else body
         if head in ENTRIES:
-            out += [f":{ENTRIES[head]}:", *_indented(_entries(text))]
+            out += [f":{ENTRIES[head]}:", *_indented(_entries(text, STARTS[head]))]
         elif head in TOLD:
             out += [f":{TOLD[head]}:", *_indented(_prose(text))]
         elif head == "Example":
@@ -78,19 +82,19 @@ def _indented(lines: list[str]) -> list[str]:
     return ["", *(f"    {line}" if line else "" for line in lines), ""]
 
 
-def _entries(lines: list[str]) -> list[str]:
+def _entries(lines: list[str], start: re.Pattern[str]) -> list[str]:
     """Lines "name: text", and what goes on below them, as a list."""
     told: list[str] = []
-    for line in lines:
-        if line[:1] not in ("", " ") or not told:
+    for line in filter(str.strip, lines):
+        if not told or start.fullmatch(line):
             told.append(line)
         else:
             told[-1] += f" {line.strip()}"
     out = []
     for one in told:
-        found = _ENTRY.fullmatch(one.strip())
-        shown = f"**{escaped(found[1])}**: {escaped(found[2])}" if found else escaped(one.strip())
-        out += [f"- {shown}"]
+        found = start.fullmatch(one)
+        shown = f"**{escaped(found[1])}**: {escaped(found[2])}" if found else escaped(one)
+        out.append(f"- {shown}")
     return out
 
 
@@ -133,7 +137,7 @@ def _process(app: Any, kind: str, name: str, thing: Any, options: Any, lines: li
     lines[:] = converted(lines)
 
 
-def setup(app: Sphinx) -> dict[str, Any]:
+def setup(app: "Sphinx") -> dict[str, Any]:
     """Convert every docstring that autodoc reads."""
     app.connect("autodoc-process-docstring", _process)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,4 +1,4 @@
-"""A sweep whose blocks go to processes: of this machine, or of any `concurrent.futures.Executor`."""
+"""A sweep whose blocks go to processes, by any `concurrent.futures.Executor`."""
 
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
