@@ -21,7 +21,6 @@ import matplotlib
 import numpy as np
 import pytest
 
-
 ROOT = Path(__file__).parent.parent
 PAGES = {path.stem: path.read_text() for path in sorted((ROOT / "docs").glob("*.md"))}
 README = (ROOT / "README.md").read_text()
@@ -29,6 +28,11 @@ BLOCKS = {
     name: found
     for name, text in {"README": README, **PAGES}.items()
     if (found := re.findall(r"```python\n(.*?)```", text, re.S))
+}
+SHOWN = {  # examples of functions that need each other
+    name: "\n\n".join(found)
+    for name, text in PAGES.items()
+    if (found := re.findall(r"```pycon\n(.*?)```", text, re.S))
 }
 RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.py"))
 
@@ -185,19 +189,32 @@ def test_every_public_name_is_on_a_page_once():
 def test_every_public_function_and_source_has_an_example():
     sources = {"Experiment", "Training", "FeatureModel", "Stored", "FreshViews", "Population"}
     wanted = {*FUNCTIONS, *(f"cldyn.{name}" for name in (*sources, "Measure"))}
-    assert not wanted - {*WITH_EXAMPLES}
+    called = {*re.findall(r"(\w+\.\w+)\(", "".join(SHOWN.values()))}
+    assert not [
+        name for name in wanted - {*WITH_EXAMPLES} if ".".join(name.split(".")[-2:]) not in called
+    ]
+
+
+def run_examples(text, where):
+    """Run what stands behind >>>, and compare what it says."""
+    names: dict = {}
+    for example in doctest.DocTestParser().get_examples(text):
+        heard = io.StringIO()
+        with contextlib.redirect_stdout(heard):
+            exec(compile(example.source, where, "single"), names)
+        if example.want:
+            said = " ".join(heard.getvalue().split())
+            assert said == " ".join(example.want.split()), example.source
 
 
 @pytest.mark.parametrize("name", WITH_EXAMPLES)
 def test_examples_of_docstrings_run_and_print_what_they_say(name):
-    names = {}
-    for example in doctest.DocTestParser().get_examples(inspect.getdoc(DOCUMENTED[name])):
-        heard = io.StringIO()
-        with contextlib.redirect_stdout(heard):
-            exec(compile(example.source, name, "single"), names)
-        if example.want:
-            said = " ".join(heard.getvalue().split())
-            assert said == " ".join(example.want.split())
+    run_examples(inspect.getdoc(DOCUMENTED[name]), name)
+
+
+@pytest.mark.parametrize("page", SHOWN)
+def test_examples_of_pages_run_and_print_what_they_say(page):
+    run_examples(SHOWN[page], page)
 
 
 PLAIN = """\

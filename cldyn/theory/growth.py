@@ -80,8 +80,8 @@ def early_growth(
     Example:
         >>> import numpy as np
         >>> from cldyn import theory
-        >>> print(theory.early_growth(np.eye(1, 2), np.diag([1.0, 0.5]), 0.1, 2).round(2))
-        [[[1.9599999 0.       ]]]
+        >>> round(float(theory.early_growth(np.eye(2), np.eye(2), 0.1, 2)[0, 0, 0]), 2)
+        1.96
     """
     allow_shapes(start=(start, "pr"), factor=(factor, "qr"))
     allow("numbers > 0", learning_rate=learning_rate)

@@ -87,8 +87,9 @@ def regrowth(
     Example:
         >>> import numpy as np
         >>> from cldyn import theory
-        >>> print(theory.regrowth(1.0, np.full(4, 4.0), 16, 0.0025, time=20.0).round(2))
-        [0.21       0.12       0.32999998]
+        >>> found = theory.regrowth(1.0, np.full(4, 4.0), 16, 0.0025, time=20.0)
+        >>> [round(float(one), 2) for one in found]
+        [0.21, 0.12, 0.33]
     """
     allow("numbers >= 0", time=time)
     given = weak, strong, batch_size, learning_rate, init_scale, batches, n, kurtosis
