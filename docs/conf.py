@@ -29,6 +29,7 @@ default_role = "py:obj"
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True
 add_module_names = False
+smartquotes = False
 toc_object_entries = False
 
 html_theme = "furo"

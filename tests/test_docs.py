@@ -257,7 +257,7 @@ def test_plain_docstrings_become_markup_that_says_the_same(monkeypatch):
     converted = import_module("plain_docstrings").converted(PLAIN.splitlines())
     text = "\n".join(converted)
     assert r"Of \|W v\_j\| and a\* in the :py:obj:`frame` of x\_." in text
-    assert "::\n\n    W^T W = |M|\n      a* b\n" in text
+    assert ".. code-block:: text\n\n    W^T W = |M|\n      a* b\n" in text
     assert "Told ``a + b``." in text
     assert "- **x, y**: first, and more.\n    - **z**: last." in text
     assert ":Returns:\n\n    [K]: of both." in text

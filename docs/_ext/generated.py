@@ -10,6 +10,8 @@ import contextlib
 import inspect
 import io
 import json
+import re
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import is_dataclass
 from importlib import import_module
@@ -24,6 +26,9 @@ from sphinx.util.docutils import SphinxDirective
 
 from cldyn import MEASURES, cli, sizes
 from cldyn.claims import CLAIMS, paper
+from cldyn.claims.table import OURS, Claim
+
+NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
 
 
 def found(name: str) -> Any:
@@ -42,13 +47,26 @@ def _documented(name: str) -> list[str]:
     if inspect.isclass(value) and not value.__module__.startswith("cldyn"):
         return [f".. py:class:: {name}", "", f"   That of {value.__module__.split('.')[0]}."]
     if inspect.isclass(value):
-        return [f".. autoclass:: {name}", *_members(value)]
+        return [f".. autoclass:: {name}{_fields(value)}", *_members(value)]
     if inspect.ismodule(value):
         return [f".. automodule:: {name}", "   :no-index:"]
     if not callable(value):
         return [f".. py:data:: {name}", "", f"   {escaped(', '.join(map(str, value)))}"]
     method = inspect.isclass(found(name.rpartition(".")[0]))
     return [f".. auto{'method' if method else 'function'}:: {name}"]
+
+
+def _fields(kind: type) -> str:
+    """Names and defaults of a noun's fields; of nouns among these the name alone."""
+    if not is_dataclass(kind):
+        return ""
+    told = []
+    for one in inspect.signature(kind).parameters.values():
+        default = one.default
+        nested = f"{type(default).__name__}()" if is_dataclass(default) else repr(default)
+        if one.kind is not inspect.Parameter.KEYWORD_ONLY:  # those the package sets
+            told.append(one.name if default is inspect.Parameter.empty else f"{one.name}={nested}")
+    return f"({', '.join(told)})"
 
 
 def _members(kind: type) -> list[str]:
@@ -73,31 +91,68 @@ class Names(SphinxDirective):
         return self.parse_text_to_nodes("\n".join(["````{eval-rst}", *lines, "````"]))
 
 
+def _kept_rows() -> dict[str, Counter[str]]:
+    """Verdicts of rows in the tables that notebooks keep, by the statement that a row shows."""
+    kept: dict[str, Counter[str]] = defaultdict(Counter)
+    for path in NOTEBOOKS:
+        cells = json.loads(path.read_text())["cells"]
+        told = [one for cell in cells for one in cell.get("outputs", ())]
+        for table in ("".join(one.get("data", {}).get("text/html", "")) for one in told):
+            names = re.findall(r"<th>(\w*)</th>", table.partition("</thead>")[0])
+            if "verdict" in names:
+                for row in re.findall(r"<tr>(.*?)</tr>", table.partition("</thead>")[2], re.S):
+                    cells = dict(zip(names[1:], re.findall(r"<td>(.*?)</td>", row), strict=True))
+                    kept[cells.get("shows", OURS)][cells["verdict"]] += 1
+    return kept
+
+
+def _counted(rows: Counter[str]) -> str:
+    words = {"holds": "hold", "fails": "fail", "found": "found"}
+    return ", ".join(f"{rows[one]} {word}" for one, word in words.items() if rows[one])
+
+
+def verdicts() -> str:
+    """How all kept rows came out."""
+    rows = sum(_kept_rows().values(), Counter())
+    told = f"{rows['holds']} rows hold, {rows['fails']} fail, and {rows['found']} are only found"
+    return f"In the tables that the [notebooks](notebooks.md) keep, {told}."
+
+
 def statements() -> str:
-    """The paper's statements, and the claims and sizes that show them."""
-    lines = ["| statement | says | shown by |", "|---|---|---|"]
+    """The paper's statements, the claims and sizes that show them, and how their rows came out."""
+    lines = ["| statement | says | shown by | rows |", "|---|---|---|---|"]
+    kept = _kept_rows()
     for statement, says in paper.STATEMENTS.items():
         shown = [f"[`{one.name}`](#{one.name})" for one in paper.that_show(CLAIMS, statement)]
         shown += [f"at its size: `{one.name}`" for one in sizes.that_show(statement)]
-        lines.append(f"| {statement} | {_cell(says)} | {', '.join(shown)} |")
+        rows = _counted(kept[statement]) or "not run"
+        lines.append(f"| {statement} | {_cell(says)} | {', '.join(shown)} | {rows} |")
     return "\n".join(lines)
 
 
+def _shown_in(claim: Claim) -> str:
+    """The notebooks that run a claim."""
+    module = claim.study.__module__.rpartition(".")[2]
+    imported = re.compile(rf"from cldyn\.claims import [^\"]*\b{module}\b")
+    found = [path for path in NOTEBOOKS if imported.search(path.read_text())]
+    return ", ".join(f"[{path.stem}](notebooks/{path.name})" for path in found)
+
+
 def claims() -> str:
-    """Every claim: what it says, whose it is, what it shows and costs."""
+    """Every claim: what it says, whose it is, what it shows and costs, and where it is seen."""
     lines = []
     for one in CLAIMS:
         lines += [f"({one.name})=", f"### {one.name}", "", _plain(f"{one.says}."), ""]
         lines += [f"- shows: {', '.join(one.shows) or 'what is ours'}"]
         lines += [f"- source: {_plain(one.source)}", f"- cost: {one.cost}"]
-        lines += [f"- `cldyn reproduce {one.name}`", ""]
+        lines += [f"- picture and rows: {_shown_in(one)}, or `cldyn reproduce {one.name}`", ""]
     return "\n".join(lines)
 
 
 def notebooks() -> str:
     """Every notebook by its title and its first words, and a table of contents."""
     lines, names = [], []
-    for path in sorted((Path(__file__).parent.parent / "notebooks").glob("*.ipynb")):
+    for path in NOTEBOOKS:
         title = json.loads(path.read_text())["cells"][0]["source"][0].strip("# \n")
         names.append(f"notebooks/{path.stem}")
         lines += [f"- [{title}](notebooks/{path.name})"]
@@ -153,6 +208,7 @@ def _cell(text: str) -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "statements": statements,
+    "verdicts": verdicts,
     "claims": claims,
     "notebooks": notebooks,
     "sizes": sizes_listing,

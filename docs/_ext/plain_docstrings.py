@@ -122,7 +122,7 @@ def _prose(lines: list[str]) -> list[str]:
         if not line.strip():
             end()
         elif line.startswith("    ") and not paragraph:
-            out.extend(["::", "", line])
+            out.extend([".. code-block:: text", "", line])
             literal = True
         else:
             listed = bool(paragraph) and _NUMBER.fullmatch(paragraph[0])
