@@ -114,10 +114,12 @@ def test_a_recipe_runs_and_its_own_numbers_matter(path):
         ), axis
 
 
-def test_every_recipe_and_file_that_a_page_shows_is_there():
+def test_every_file_that_a_page_shows_or_names_is_there():
     shown = {
         name for text in PAGES.values() for name in re.findall(r"\{literalinclude\} (\S+)", text)
     }
+    tests = {name for text in PAGES.values() for name in re.findall(r"tests/\w+\.py", text)}
+    assert tests and all((ROOT / name).is_file() for name in tests)
     there = {f"recipes/{path.name}" for path in RECIPES}
     there |= {f"clusters/{path.name}" for path in (ROOT / "docs" / "clusters").iterdir()}
     assert shown == there
