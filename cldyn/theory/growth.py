@@ -76,6 +76,12 @@ def early_growth(
         ValueError: numbers or shapes that make no sense, unless traced.
 
     Source: the linear early phase of Xue et al. (2023); the exact discrete form is ours.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> round(float(theory.early_growth(np.eye(2), np.eye(2), 0.1, 2)[0, 0, 0]), 2)
+        1.96
     """
     allow_shapes(start=(start, "pr"), factor=(factor, "qr"))
     allow("numbers > 0", learning_rate=learning_rate)
@@ -88,11 +94,7 @@ def early_growth(
 
 
 def _modes(
-    start: Array,
-    factor: Array,
-    learning_rate: Number,
-    decay: Number,
-    flow: bool | Array,
+    start: Array, factor: Array, learning_rate: Number, decay: Number, flow: bool | Array
 ) -> _Modes:
     _, values, vectors = jnp.linalg.svd(factor, full_matrices=False)
     rounding = max(factor.shape) * jnp.finfo(values.dtype).eps
@@ -156,6 +158,13 @@ def learning_step(
     5. The start is small: |W_0 v| <= 0.3 size.
     6. Filled modes are stable under gradient descent: eta <= 1/(4 lambda_max(M)) if there are any.
     7. No further mode that grows faster fills outputs before v crosses.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> step, efold = theory.learning_step(1e-3 * np.eye(2), np.eye(2), np.eye(2)[0], 0.05)
+        >>> round(float(step), 1), round(float(efold), 1)
+        (25.3, 5.5)
     """
     allow_shapes(start=(start, "pr"), factor=(factor, "qr"))
     allow_shapes(factor=(factor, "qr"), direction=(direction, "r"), second=(second, "r"))

@@ -33,6 +33,13 @@ def agreements(model: FeatureModel, positives: Any) -> tuple[Array, Array]:
 
     Source: derived here: of its variance, a feature shares keep_j^2 between views of one example,
     of what views add nothing.
+
+    Example:
+        >>> import cldyn
+        >>> model = cldyn.FeatureModel(d=100, class_keep=0.8, noise=cldyn.Gaussian(1.0))
+        >>> agreement, _ = cldyn.theory.agreements(model, cldyn.Unsupervised())
+        >>> print(agreement.round(2))  # class, subclass, noise
+        [0.64 1.   0.  ]
     """
     allow_model(model)
     allow_positives(positives)
@@ -70,6 +77,13 @@ def population_norms(
 
     Source: derived here; M and P are diagonal in the features. With a bias the constant has a = 1
     and, without means, variance 1.
+
+    Example:
+        >>> import cldyn
+        >>> model = cldyn.FeatureModel(d=100, class_strength=2.0, subclass_mean=0.0)
+        >>> found = cldyn.theory.population_norms(model, cldyn.Unsupervised(), 1, bias=False)
+        >>> print(found.round(2))  # one output: the stronger feature alone
+        [0.5 0. ]
     """
     allow("whole numbers >= 1", embed_dim=embed_dim)
     _allow_means(model, bias)
@@ -115,6 +129,12 @@ def joint_threshold(model: FeatureModel, embed_dim: Number, *, bias: bool = True
         ValueError: numbers that make no sense, or means without a bias, unless traced.
 
     Source: derived here: beta scales every agreement but those of class and constant by 1 - beta.
+
+    Example:
+        >>> import cldyn
+        >>> model = cldyn.FeatureModel(d=100, class_keep=0.8, subclass_mean=0.0)
+        >>> round(float(cldyn.theory.joint_threshold(model, 1, bias=False)), 2)
+        0.36
     """
     allow("whole numbers >= 1", embed_dim=embed_dim)
     _allow_means(model, bias)

@@ -46,6 +46,13 @@ def minimizer(
     Source: derived here. L = |M^{1/2} W^T W M^{1/2} - A|^2 + const, so Eckart-Young picks the top
     eigenpairs of A; the norm tr(q^T M^{-1} q) is then least on the bottom eigenvectors of M^{-1} in
     the tied space.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> second, positive = np.diag([4.0, 1.0]), np.diag([2.0, 1.0])
+        >>> abs(theory.minimizer(second, positive, embed_dim=1)).round(2).tolist()
+        [[0.0, 1.0]]
     """
     rows = _static_rows(embed_dim, rows)
     second, positive = _square(second, positive)
@@ -73,6 +80,12 @@ def unseen(basis: Array, second: Array, direction: Array) -> Array:
     Source: derived here. The loss knows W on range(M) alone: W + s z v_perp^T has the loss of W for
     every s and z. It is theorem 4.3 of Xue et al. (2023) where v is the subclass and W the
     collapsed minimizer, and void where v_perp is zero.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> theory.unseen(np.eye(3)[:, :2], np.ones(2), np.ones(3)).tolist()
+        [0.0, 0.0, 1.0]
     """
     along = jnp.where(second > 0, basis.T @ direction, 0)
     apart = direction - basis @ along
@@ -103,6 +116,12 @@ def frame_minimizer(
 
     Returns:
         [rows, r].
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> abs(theory.frame_minimizer(np.array([4.0, 1.0]), np.eye(2), 1)).round(2).tolist()
+        [[0.0, 1.0]]
     """
     rows = _static_rows(embed_dim, rows)
     if decays:
@@ -128,6 +147,13 @@ def balanced_layers(w: Array, depth: int) -> tuple[Array, Array]:
     Source: derived here. Flow conserves W_(l+1)^T W_(l+1) - W_l W_l^T (Arora, Cohen and Hazan
     2018); where all are zero, W^T W = (W_1^T W_1)^L. For a unit vector v = sum_k x_k q_k, |W_1 v|^2
     = sum_k x_k^2 s_k^(2/L) is at most (sum_k x_k^2 s_k^2)^(1/L) by Jensen.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> first, others = theory.balanced_layers(np.diag([4.0, 1.0]), depth=2)
+        >>> abs(first).round(2).tolist(), others.shape
+        ([[2.0, 0.0], [0.0, 1.0]], (1, 2, 2))
     """
     left, values, right = jnp.linalg.svd(w, full_matrices=False)
     wide = w.shape[0]

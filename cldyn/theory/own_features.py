@@ -38,6 +38,11 @@ def own_unlearning_rate(between: Number, within: Number, own: Number, n: Number)
     map above, whose zero modes rotate rows. For one feature that is class collapse, with it for
     the subclass, b^(1/2) for its mean, s for its variance and the own features for the constant:
     learned first since P is largest along G, unlearned since the limit (0, q^(-1/2)) is not.
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.own_unlearning_rate(1.0, 0.1, 4.0, n=16)), 3)
+        0.078
     """
     between, within = jnp.atleast_2d(between), jnp.atleast_2d(within)
     allow("numbers", between=between, within=within)
@@ -76,6 +81,11 @@ def own_peak(between: Number, within: Number, own: Number, n: Number) -> Array:
 
     Source: derived here: the bound of the peak of class collapse (`peak_bound`), in the plane of
     `own_unlearning_rate`; from a small start, for steps eta <= 1/(8 lambda_max(M)).
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.own_peak(1.0, 0.1, 4.0, n=16)), 3)
+        0.752
     """
     allow("numbers >= 0", between=between, within=within)
     allow("numbers > 0", own=own)

@@ -58,6 +58,15 @@ def peak_bound(
     5. The start is small: |W_0 v| < 0.01 of the bound.
     6. Flow, or eta <= 1/(8 lambda_max(M)): larger steps overshoot.
     Weight decay only lowers beta_v' at B: the bound stands.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> mean, mode = np.array([1.0, 1.0]), np.array([[1.0, 1.0]])  # subclass and constant
+        >>> values, basis = np.linalg.eigh(np.outer(mean, mean) + np.diag([1.0, 0.0]))
+        >>> bound = theory.peak_bound(values, mode @ basis, basis.T @ np.array([1.0, 0.0]))
+        >>> round(float(bound), 2)
+        0.4
     """
     allow_shapes(
         second=(second, "r"), factor=(factor, "qr"), direction=(direction, "r"), start=(start, "pr")
@@ -116,6 +125,11 @@ def peak_balance(strength: Number, mean: Number) -> Array:
     only where M w is along m, at the end. While w_b <= 1 the slope w_2/w_b stays between 0 and mu
     (its derivative points inwards at both), M w therefore between m and M m, which are the bounds.
     While W is small the ratio falls by (1 + 4 eta (1 + mu^2))^2 a step.
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.peak_balance(1.0, 1.0)), 2)
+        1.18
     """
     allow("numbers >= 0", strength=strength)
     allow("numbers > 0", mean=mean)
@@ -150,6 +164,12 @@ def unlearning_rate(model: FeatureModel) -> Array:
     and d_c on the features but the class, and the constant row by e along v_1. The gradient is
     linear: d_b' = -4 (M + m m^T) d_b; d_c' = -4 (k^2 M d_c + k phi_1 m e), e' = -4 (k phi_1 m.d_c
     + phi_1^2 e). Rotating the two rows into each other is its zero mode.
+
+    Example:
+        >>> import cldyn
+        >>> rate = cldyn.theory.unlearning_rate(cldyn.FeatureModel(d=100))
+        >>> round(float(rate), 3)
+        1.754
     """
     allow_model(model)
     allow_zero("0: the class must have no mean", class_mean=model.class_mean)
@@ -191,6 +211,11 @@ def escape_time(start: Number, shared: Number, depth: Number) -> Array:
     Source: derived here. Balanced layers of one mode are w^(1/L) each and grow as 4 c w^(2 - 1/L),
     so w' = 4 L c w^(3 - 2/L), which reaches infinity in this time; the quartic term of the loss
     stops it at the limit.
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.escape_time(0.01, 1.0, depth=2)), 2)
+        12.5
     """
     allow("numbers > 0", start=start, shared=shared)
     allow("whole numbers >= 2", depth=depth)
@@ -215,6 +240,11 @@ def one_mode(start: Number, shared: Number, second: Number, time: Number) -> Arr
         ValueError: numbers that make no sense, unless traced.
 
     Source: derived here; the logistic equation.
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.one_mode(0.01, 1.0, 1.0, time=1.0)), 3)
+        0.968
     """
     allow("numbers > 0", start=start, shared=shared, second=second)
     allow("numbers >= 0, or infinity", time=time)

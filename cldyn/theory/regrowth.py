@@ -83,6 +83,13 @@ def regrowth(
     multiplies the first part of G by 1/(1 - c) and A by 1 + (b - 1) c/(b (1 - c)).
     Without replacement: f = (n - b)/(n - 1) for the first part and `replacement` for the
     other; reshuffling takes 4 m w from p - 1 in m_k - m_1 of the first.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> found = theory.regrowth(1.0, np.full(4, 4.0), 16, 0.0025, time=20.0)
+        >>> [round(float(one), 2) for one in found]
+        [0.21, 0.12, 0.33]
     """
     allow("numbers >= 0", time=time)
     given = weak, strong, batch_size, learning_rate, init_scale, batches, n, kurtosis
@@ -119,6 +126,12 @@ def halfway_time(
 
     Returns:
         Flow time T; infinite where it never is.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> round(float(theory.halfway_time(1.0, np.full(4, 4.0), 16, 0.0025)))
+        56
     """
     allow("numbers in [0, 1)", size=size)
     given = weak, strong, batch_size, learning_rate, init_scale, batches, n, kurtosis

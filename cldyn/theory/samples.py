@@ -39,6 +39,11 @@ def collapsed_norm(model: FeatureModel, n: Number, m: Number) -> Array:
     without the Wishart factor; irrelevant features are orthogonal to both.
     Theorem 4.7 of Xue et al. (2023) bounds it by O(sigma/sqrt(n m)); it is O(sigma^2/(n m)), and 0
     for mu_2 = 0, their theorem 4.4.
+
+    Example:
+        >>> import cldyn
+        >>> round(float(cldyn.theory.collapsed_norm(cldyn.FeatureModel(d=1000), n=100, m=2)), 4)
+        0.004
     """
     allow_model(model)
     allow("whole numbers >= 1", n=n, m=m)
@@ -99,6 +104,11 @@ def augmentation_norm(
     agreement is cut, so W^T W = M^+ P M^+. On the span of the examples' means, orthogonal with
     squared noise s = sigma^2 (1 + (m - 1) noise_keep)/m, the feature is one direction of signal
     n phi^2 beside s: a ridge regression of the feature's sign; n phi^2/(n phi^2 + s) of it is kept.
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.augmentation_norm(1.0, 16.0, 1.0, n=64, m=8)), 2)
+        0.2
     """
     allow("numbers >= 0", strength=strength, noise=noise)
     allow("numbers in [0, 1]", noise_keep=noise_keep)
@@ -136,6 +146,11 @@ def augmentation_accuracy(
     Source: derived here: the probe's direction carries phi of signal beside fresh noise of variance
     sigma^2/d along the n m noise vectors of the training set, which together weigh
     sigma^2 (1 + (m - 1) noise_keep)/(n m phi^2).
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.augmentation_accuracy(1.0, 32.0, 1.0, n=64, m=8, d=4000)), 2)
+        0.69
     """
     allow("numbers >= 0", strength=strength, noise=noise)
     allow("numbers in [0, 1]", noise_keep=noise_keep)
@@ -167,6 +182,11 @@ def left_behind(start: Number, strength: Number, rival: Number) -> Array:
     above the first, B, drive every feature alike: (W_1 v_j)' = 4 phi_j^2 B^T B W_1 v_j, so the
     class gains the same power of what rivals gain. At one end-to-end scale w_0 the first layer
     starts from w_0^(1/L): depth leaves more of the feature.
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.left_behind(1e-4, 1.0, 2.0)), 4)
+        0.001
     """
     allow("numbers > 0", start=start, rival=rival)
     allow("numbers >= 0", strength=strength)
@@ -192,6 +212,11 @@ def distinct_probability(rows: Number, d: Number, taken: Number = 0) -> Array:
 
     Source: the event in which theorems 4.3, 4.4 and 4.7 of Xue et al. (2023) hold, whose
     probability they bound by 1 - O(n^2 m^2/d).
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.distinct_probability(23, 365)), 3)
+        0.493
     """
     allow("whole numbers >= 1", rows=rows, d=d)
     allow("numbers >= 0", taken=taken)
@@ -229,6 +254,12 @@ def kept_share(model: FeatureModel, embed_dim: Number, *, bias: bool = True) -> 
     Source: theorem 5.1 of Xue et al. (2023): under ideal augmentation all features agree fully
     between views, so that every choice of p of them is a minimizer, and that of largest variance
     has least norm. That ties are shared, and dense features, are derived here.
+
+    Example:
+        >>> import cldyn
+        >>> model = cldyn.FeatureModel(d=100, subclass_strength=2.0, subclass_mean=0.0)
+        >>> cldyn.theory.kept_share(model, 1, bias=False).tolist()
+        [0.0, 1.0]
     """
     allow_model(model)
     allow("whole numbers >= 1", embed_dim=embed_dim)

@@ -41,6 +41,12 @@ def critical_learning_rate(
 
     Source: linear stability of gradient descent at a minimum. From a small start it may need a
     smaller step.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> round(float(theory.critical_learning_rate(np.eye(2), np.diag([1.0, 0.5]), 2)), 3)
+        0.25
     """
     allow("numbers >= 0", weight_decay=weight_decay)
     w = minimizer(second, positive, embed_dim, weight_decay, rows=rows)
@@ -69,6 +75,13 @@ def frame_critical_learning_rate(
 
     Raises:
         ValueError: numbers or shapes that make no sense, unless traced.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> rate = theory.frame_critical_learning_rate(np.eye(2), np.ones(2), np.eye(2), 2)
+        >>> round(float(rate), 3)
+        0.25
     """
     allow_shapes(w=(w, "pr"), second=(second, "r"), factor=(factor, "qr"))
     allow("numbers >= 0", second=second, weight_decay=weight_decay)
@@ -159,6 +172,13 @@ def commuting_critical_learning_rate(
 
     Source: derived here: the Hessian at the minimizer splits into 1 x 1 and 2 x 2 blocks. An output
     dimension to spare adds 4 m_k (0 - a_k), which is never the largest.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> rate = theory.commuting_critical_learning_rate(np.ones(2), np.array([1.0, 0.5]), 2)
+        >>> round(float(rate), 3)
+        0.25
     """
     allow_shapes(second=(second, "D"), shared=(shared, "D"))
     allow("numbers > 0", second=second)
@@ -202,6 +222,11 @@ def stationary_excess(noise: Number, learning_rate: Number, momentum: Number = 0
     to get there. A batch's loss is invariant under turns of the outputs like the whole, so those
     carry no noise. Momentum adds up steps that last 1/(1 - mu) times longer. Of independent
     batches: those of an epoch share less noise.
+
+    Example:
+        >>> from cldyn import theory
+        >>> round(float(theory.stationary_excess(2.0, 0.01, momentum=0.9)), 3)
+        0.05
     """
     allow("numbers >= 0", noise=noise)
     allow("numbers > 0", learning_rate=learning_rate)

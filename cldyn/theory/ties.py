@@ -44,6 +44,13 @@ def slow_drift(v: Array, second: Array, fourth: Array, batch_size: Number) -> Ar
     the departure R_1 decays as r_ij exp(-4 (nu_i + nu_j) t), R_2' = -4 (R_2 N + N R_2 + R_1 N_1 +
     N_1 R_1), V_2' = -4 (R_2 V M + R_1 V_1 M), whose integral is
     1/2 Phi''[x, x] = -L(x x^T - l B - B l - T N_2 - N_2 T^T - U - U^T) V M - l y M - T V M^2.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> v, fourth = np.array([[0.6, 0.8]]), 1 + 2 * np.eye(2)  # gaussian features
+        >>> print(theory.slow_drift(v, np.array([1.0, 4.0]), fourth, batch_size=16).round(2))
+        [[ 2.1  -1.73]]
     """
     _check(v, second, fourth, batch_size)
     first, other = _covariance(v, fourth, batch_size)
@@ -63,6 +70,14 @@ def slow_diffusion(v: Array, second: Array, fourth: Array, batch_size: Number) -
         [p, K, p, K], per tau; of order 1/(b (b - 1)), since the first part of g has no share.
 
     Source: derived here.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> v, fourth = np.array([[0.0, 1.0]]), 1 + 2 * np.eye(2)  # gaussian features
+        >>> spread = theory.slow_diffusion(v, np.array([1.0, 4.0]), fourth, batch_size=16)
+        >>> print(spread.round(2)[0, 0])
+        [[0.13 0.  ]]
     """
     _check(v, second, fourth, batch_size)
     noise = _scaled(_covariance(v, fourth, batch_size)[1], second).reshape(v.size, *v.shape)
@@ -91,6 +106,11 @@ def two_features(angle: Number, weak: Number, strong: Number, batch_size: Number
         ValueError: numbers that make no sense, unless traced.
 
     Source: derived here; `slow_drift` and `slow_diffusion` in the angle.
+
+    Example:
+        >>> from cldyn import theory
+        >>> print(theory.two_features(0.5, 1.0, 4.0, batch_size=16).round(2))
+        [0.96 0.39]
     """
     allow("numbers > 0", angle=angle, weak=weak, strong=strong)
     allow("numbers > 1", batch_size=batch_size)
@@ -120,6 +140,14 @@ def two_features_density(share: Number, weak: Number, strong: Number, batch_size
         ValueError: numbers that make no sense, unless traced.
 
     Source: derived here; flux zero in the slow equation of the angle.
+
+    Example:
+        >>> import numpy as np
+        >>> from cldyn import theory
+        >>> shares = np.array([0.1, 0.9])
+        >>> weak_first = theory.two_features_density(shares, 1.0, 4.0, batch_size=16)
+        >>> bool(weak_first[1] > weak_first[0])
+        True
     """
     allow("numbers > 0", share=share, weak=weak, strong=strong)
     allow("numbers > 1", batch_size=batch_size)
