@@ -15,6 +15,7 @@ import runpy
 import subprocess
 import sys
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 
 import matplotlib
@@ -38,7 +39,7 @@ RECIPES = sorted((ROOT / "docs" / "recipes").glob("*.py"))
 
 ROOMS = (
     "cldyn", "cldyn.theory", "cldyn.data", "cldyn.data.images", "cldyn.dynamics", "cldyn.encoders",
-    "cldyn.losses", "cldyn.measures", "cldyn.moments", "cldyn.sources", "cldyn.sizes",
+    "cldyn.losses", "cldyn.measures", "cldyn.moments", "cldyn.sources", "cldyn.sizes", "cldyn.page",
 )  # fmt: skip
 PICTURES = ("cldyn.plots.Figure", "cldyn.plots.phase_diagram", "cldyn.plots.save")
 METHODS = ("cldyn.Experiment.replace", "cldyn.Measure.at")
@@ -178,6 +179,12 @@ def test_notebooks_are_kept_with_what_they_show(path):
     assert "image/png" in shown
     told = [one for cell in cells for one in cell.get("outputs", ())]
     assert not [one for one in told if "ename" in one or one.get("name") == "stderr"]
+
+
+def test_all_that_names_a_version_names_the_same():
+    told = version("cldyn")
+    assert re.search(rf"^version: {told}$", (ROOT / "CITATION.cff").read_text(), re.M)
+    assert re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.M)[1] == told
 
 
 def test_every_public_name_is_on_a_page_once():

@@ -43,12 +43,11 @@ def of_store(path: Path, data: str = "") -> str:
         ValueError: one line, for a folder that is no store.
 
     Example:
-        >>> import cldyn
+        >>> import cldyn, pathlib, tempfile
         >>> from cldyn import page
-        >>> from pathlib import Path
-        >>> seeds = [{"seed": range(2)}]
-        >>> _ = cldyn.sweep(cldyn.Experiment(), seeds, [0, 50, 100], store="runs.zarr")
-        >>> page.of_store(Path("runs.zarr")).startswith("<!doctype html>")
+        >>> store = pathlib.Path(tempfile.mkdtemp(), "runs.zarr")
+        >>> measured = cldyn.sweep(cldyn.Experiment(), [{"seed": range(2)}], [0, 50], store=store)
+        >>> page.of_store(store).startswith("<!doctype html>")
         True
     """
     groups = _groups(path)
@@ -68,8 +67,24 @@ def of_store(path: Path, data: str = "") -> str:
 
 
 def of_sweeps(title: str, sweeps: Mapping[str, xr.Dataset]) -> str:
-    """The page of some sweeps, by name; "" is the main one. Variables predicted_X are drawn as
-    predictions of X.
+    """The page of some sweeps.
+
+    Args:
+        title: of the page.
+        sweeps: datasets by name, "" for the main one. Runs differ along the dimensions of
+            `finite_steps`, or else along those with coordinates; records along step or time. A
+            variable predicted_X is drawn as a prediction of X.
+
+    Returns:
+        HTML.
+
+    Example:
+        >>> import xarray as xr
+        >>> from cldyn import page
+        >>> curves = {"loss": (("rate", "step"), [[3.0, 2.0], [3.0, 1.0]])}
+        >>> runs = xr.Dataset(curves, {"rate": [0.1, 0.2], "step": [0, 10]})
+        >>> "two rates" in page.of_sweeps("two rates", {"": runs})
+        True
     """
     main = sorted(sweeps, key=bool)
     return _written(title, {name: one for name, one in thin(sweeps, main).items()}, [], None)
