@@ -1,12 +1,13 @@
 """How large a page is, how soon it draws and how smoothly its slider moves, in a real browser.
 
-    python benchmarks/pages.py [--runs 500] [--records 200] [--browser /usr/bin/chromium]
+    python benchmarks/pages.py [--runs 500] [--records 200] [--browser FILE]
 
 Needs the extra `test` (playwright) and Chromium. What is drawn is a store's: random curves of four
 measures over seeds and learning rates, as incompressible as those of SGD.
 """
 
 import argparse
+import shutil
 import statistics
 import tempfile
 import time
@@ -67,7 +68,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--runs", type=int, default=500)
     parser.add_argument("--records", type=int, default=200)
-    parser.add_argument("--browser", default="/usr/bin/chromium")
+    parser.add_argument("--browser", default=shutil.which("chromium"))
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args()
     begin = time.perf_counter()

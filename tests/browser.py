@@ -93,30 +93,3 @@ class Reader:
 
     def address(self):
         return self.tab.url.partition("#")[2]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=OPTIONS)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def read(browser):
-    """Open files as a reader; in the end nothing was complained of, and nothing left the page."""
-    readers = []
-
-    def opened(file, address="", **look):
-        readers.append(Reader(browser, file, address, **look))
-        return readers[-1]
-
-    yield opened
-    for reader in readers:
-        reader.context.close()
-        assert not reader.said
-        assert {url.partition("#")[0][:5] for url in reader.asked} <= {"file:", "about", "blob:"}
-        assert len({url.partition("#")[0] for url in reader.asked if url.startswith("file")}) == 1

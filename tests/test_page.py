@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray as xr
-from browser import browser, needs_chromium, read  # noqa: F401
+from browser import needs_chromium
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -23,10 +23,14 @@ RATES, SEEDS, STEPS = [0.01, 0.05, 5.0], range(3), [*range(0, 201, 4)]
 SPREAD = cldyn.Measure(
     "spread", "largest test embedding", lambda seen: jnp.abs(seen.embed("test")).max(), ("test",)
 )
-COLOURS = """name => {
+# How many points of a canvas have a colour.
+COLOURED = """([name, colour]) => {
   const canvas = document.querySelector(name), { width, height } = canvas;
   const { data } = canvas.getContext("2d").getImageData(0, 0, width, height);
-  return new Set(new Uint32Array(data.buffer)).size;
+  const wanted = [1, 3, 5].map(i => parseInt(colour.slice(i, i + 2), 16));
+  let count = 0;
+  for (let i = 0; i < data.length; i += 4) count += wanted.every((one, k) => data[i + k] === one);
+  return count;
 }"""
 EVERY = "() => [...group.measures.values()].map(one => [one.name, Array.from(one.data, String)])"
 HOSTILE = '<img src=x onerror="alert(1)">'
@@ -81,7 +85,9 @@ def test_a_page_holds_every_number_of_its_store_as_it_is(store, file):
     assert {one["name"] for one in group["measures"]} == {*measured.data_vars} - {
         "embeddings", "finite_steps", "step_size", "recorded",
     }  # fmt: skip
-    assert {one["name"] for one in group["predicted"]} == {*known.data_vars} - {"step_size"}
+    assert {one["name"] for one in group["predicted"]} == {*known.data_vars} - {
+        "step_size", "smallest_second", "largest_second",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64", "int32", "bool", "int64"])
@@ -169,12 +175,14 @@ def test_test_rows_have_the_classes_of_their_own_problem(store, file):
     """By an oracle: a class is where the gap between class means is the measured one."""
     content, (_, measured, _) = content_of(file.read_text()), store
     told = content["groups"][0]["embeddings"]
+    assert len(told["labels"]) == len(SEEDS)  # one for each problem
     scales = content["arrays"][told["scales"]]["values"].reshape(len(told["runs"]), -1)
     shown = content["arrays"][told["array"]]["values"]
     shown = shown.reshape(*scales.shape, told["rows"], -1) * scales[:, :, None, None]
     assert told["rows"] == 40 and told["times"] == STEPS and len(told["runs"]) == 9
     at = STEPS.index(60)
-    for run, points, labels in zip(told["runs"], shown, told["labels"], strict=True):
+    for run, points, labelled in zip(told["runs"], shown, told["labelled"], strict=True):
+        labels = told["labels"][labelled]
         seed, rate = divmod(run, len(RATES))
         if RATES[rate] != 0.05:
             continue
@@ -217,16 +225,22 @@ def test_a_page_asks_for_nothing_and_says_so(file):
 
 
 @needs_chromium
-def test_it_opens_and_draws(read, file):  # noqa: F811
+def test_it_opens_and_draws(read, file):
     reader = read(file)
-    for name in ("#charts canvas", "#map", "#cloud"):
-        assert reader.tab.evaluate(COLOURS, name) > 3, name
+    class_, subclass, highest = "#0072b2", "#d55e00", "#fee838"
+    for name, colours in (
+        ("#charts canvas", (class_, subclass)),
+        ("#map", (highest,)),
+        ("#cloud", (class_, subclass)),
+    ):
+        for colour in colours:
+            assert reader.tab.evaluate(COLOURED, [name, colour]) > 20, (name, colour)
     assert reader.text("says") == "norm of the embedded feature direction |W v_j|"
     assert "spread" in reader.text("measure") and "largest test embedding" in reader.tab.content()
 
 
 @needs_chromium
-def test_numbers_read_back_are_the_stores(read, file, store, tmp_path):  # noqa: F811
+def test_numbers_read_back_are_the_stores(read, file, store, tmp_path):
     _, measured, _ = store
     reader = read(file)
     rows = reader.export(tmp_path)
@@ -245,7 +259,7 @@ def test_numbers_read_back_are_the_stores(read, file, store, tmp_path):  # noqa:
 
 
 @needs_chromium
-def test_the_slider_moves_embeddings_map_and_cursor(read, file):  # noqa: F811
+def test_the_slider_moves_embeddings_map_and_cursor(read, file):
     reader = read(file)
     reader.choose("value", "at the slider")
     before = {name: reader.picture(name) for name in ("cloud", "map", "charts")}
@@ -257,7 +271,7 @@ def test_the_slider_moves_embeddings_map_and_cursor(read, file):  # noqa: F811
 
 
 @needs_chromium
-def test_play_moves_time_and_pause_stops_it(read, file):  # noqa: F811
+def test_play_moves_time_and_pause_stops_it(read, file):
     reader = read(file)
     reader.slide(160)
     reader.tab.locator("#play").click()
@@ -273,14 +287,13 @@ def test_play_moves_time_and_pause_stops_it(read, file):  # noqa: F811
 
 
 @needs_chromium
-def test_a_click_on_the_map_opens_its_runs(read, file, store):  # noqa: F811
+def test_a_click_on_the_map_opens_its_runs(read, file, store):
     _, measured, known = store
     reader = read(file)
-    box = reader.tab.locator("#map").bounding_box()
     at = reader.tab.evaluate("[cells.left + cells.w * 1.5, cells.above + cells.h / 2]")
     reader.tab.locator("#map").click(position={"x": at[0], "y": at[1]})
     reader.settle()
-    assert box and reader.text("run-name") == "seed 0, data_seed 0, learning_rate 0.05"
+    assert reader.text("run-name") == "seed 0, data_seed 0, learning_rate 0.05"
     numbers = {row["measure"]: row for row in reader.rows("run-numbers")}
     one = measured.sel(seed=0, learning_rate=0.05)
     assert float(numbers["loss"]["end"]) == pytest.approx(one.loss[-1].item(), rel=1e-3)
@@ -297,7 +310,7 @@ def test_a_click_on_the_map_opens_its_runs(read, file, store):  # noqa: F811
 
 
 @needs_chromium
-def test_it_is_used_by_the_keyboard_alone(read, file):  # noqa: F811
+def test_it_is_used_by_the_keyboard_alone(read, file):
     reader = read(file)
     reader.tab.locator("#map").focus()
     reader.tab.keyboard.press("ArrowRight")
@@ -314,7 +327,7 @@ def test_it_is_used_by_the_keyboard_alone(read, file):  # noqa: F811
 
 
 @needs_chromium
-def test_filters_hold_for_table_curves_map_and_export(read, file, tmp_path):  # noqa: F811
+def test_filters_hold_for_table_curves_map_and_export(read, file, tmp_path):
     reader = read(file)
     reader.choose("split", "one panel")
     reader.choose("lines", "single runs")
@@ -336,7 +349,7 @@ def test_filters_hold_for_table_curves_map_and_export(read, file, tmp_path):  # 
 
 
 @needs_chromium
-def test_a_link_reopens_the_view(read, file):  # noqa: F811
+def test_a_link_reopens_the_view(read, file):
     reader = read(file)
     reader.choose("measure", "class_gap")
     reader.choose("x", "flow time")
@@ -358,7 +371,7 @@ def test_a_link_reopens_the_view(read, file):  # noqa: F811
 
 
 @needs_chromium
-def test_an_address_of_nonsense_opens_what_there_is(read, file):  # noqa: F811
+def test_an_address_of_nonsense_opens_what_there_is(read, file):
     address = "#group=none&measure=none&x=none&part=99&time=nan&run=-4&value=none&across=none"
     reader = read(file, address)
     assert reader.text("runs-told").startswith("9 of 9")
@@ -366,7 +379,7 @@ def test_an_address_of_nonsense_opens_what_there_is(read, file):  # noqa: F811
 
 
 @needs_chromium
-def test_predictions_are_drawn_as_predictions(read, file, store):  # noqa: F811
+def test_predictions_are_drawn_as_predictions(read, file, store):
     known = store[2]
     reader = read(file)
     reader.choose("split", "learning_rate")
@@ -390,7 +403,7 @@ def test_predictions_are_drawn_as_predictions(read, file, store):  # noqa: F811
 
 @needs_chromium
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_it_is_read_on_a_narrow_screen_in_light_and_dark(read, file, scheme):  # noqa: F811
+def test_it_is_read_on_a_narrow_screen_in_light_and_dark(read, file, scheme):
     reader = read(file, "#run=1", viewport={"width": 360, "height": 700}, color_scheme=scheme)
     assert reader.tab.evaluate("document.documentElement.scrollWidth") <= 360
     shades = reader.tab.evaluate(
@@ -401,7 +414,7 @@ def test_it_is_read_on_a_narrow_screen_in_light_and_dark(read, file, scheme):  #
 
 
 @needs_chromium
-def test_hostile_names_stay_text(read, tmp_path):  # noqa: F811
+def test_hostile_names_stay_text(read, tmp_path):
     names = f"{HOSTILE}", "</script><script>alert(2)</script>", "=1+1"
     values = np.arange(12.0).reshape(2, 2, 3)
     told = {f"{HOSTILE} measure": ((*names[:2], "step"), values, {"long_name": HOSTILE})}
@@ -430,7 +443,7 @@ def test_hostile_names_stay_text(read, tmp_path):  # noqa: F811
 
 
 @needs_chromium
-def test_many_runs_are_thinned_with_a_word_about_it(read, tmp_path):  # noqa: F811
+def test_many_runs_are_thinned_with_a_word_about_it(read, tmp_path):
     rng = np.random.default_rng(0)
     dims = "seed", "learning_rate", "step"
     walks = {
@@ -450,11 +463,150 @@ def test_many_runs_are_thinned_with_a_word_about_it(read, tmp_path):  # noqa: F8
     assert reader.text("runs-told").startswith("10 of")
 
 
+def opened(read, tmp_path, dataset, address="", name="own"):
+    """A reader of the page of a dataset."""
+    file = tmp_path / f"{name}.html"
+    file.write_text(page.of_sweeps(name, {"": dataset}))
+    return read(file, address)
+
+
+@needs_chromium
+def test_features_are_never_pooled(read, tmp_path):
+    """Neither where a measure has too many parts for colours, nor after other measures."""
+    values = np.broadcast_to(np.arange(10.0), (2, 20, 10)).copy()
+    coords = {"rate": [1, 2], "step": range(20)}
+    many = made(values, ("rate", "step", "feature"), **coords, feature=list("abcdefghij"))
+    reader = opened(read, tmp_path, many, "#part=all&colour=&split=")
+    told = {row["feature"]: row["end"] for row in reader.rows("numbers")}
+    assert told == {name: str(i) for i, name in enumerate("abcdefghij")}
+    few = many.isel(feature=slice(2)).assign(two=(("rate", "step"), np.ones((2, 20))))
+    few = few.assign(predicted_one=("feature", [1.0, 9.0]))
+    reader = opened(read, tmp_path, few)
+    for measure in ("two", "one"):
+        reader.choose("measure", measure)
+    rows = reader.rows("numbers")
+    assert {(row["feature"], row["end"], row["predicted"]) for row in rows} == {
+        ("a", "0", "1"),
+        ("b", "1", "9"),
+    }
+    marks = reader.tab.evaluate("predictionsOf(group, drawn, drawn.lines)")
+    assert sorted(mark["y"] for mark in marks) == [1, 9]
+
+
+@needs_chromium
+def test_a_prediction_of_whole_runs_is_that_of_all_their_features(read, tmp_path):
+    dims, rates = ("rate", "step", "feature"), [1, 2, 3]
+    sweep = made(np.zeros((3, 2, 2)), dims, rate=rates, step=[0, 1], feature=["class", "subclass"])
+    sweep = sweep.assign(
+        predicted_one=("rate", [10.0, 20.0, 30.0]), predicted_two=("other", [1, 2])
+    )
+    reader = opened(read, tmp_path, sweep, "#x=~time&colour=rate&part=1")
+    assert [row["predicted"] for row in reader.rows("numbers")] == ["10", "20", "30"]
+    other = sweep.assign(predicted_one=(("rate", "level"), np.zeros((3, 2))))
+    assert "one has no level" in " ".join(
+        content_of(page.of_sweeps("x", {"": other}))["groups"][0]["notes"]
+    )
+
+
+@needs_chromium
+def test_predicted_curves_are_at_their_own_flow_time(read, tmp_path):
+    rates, steps = np.array([0.01, 0.03]), np.arange(0, 101, 5)
+    law = np.exp(-rates[:, None] * steps)
+    told = {"one": (("rate", "step"), law), "predicted_one": (("rate", "step"), law)}
+    told["step_size"] = "rate", rates
+    sweep = xr.Dataset(told, {"rate": rates, "step": steps})
+    reader = opened(read, tmp_path, sweep, "#x=~flow&colour=&split=")
+    (mark,) = reader.tab.evaluate("predictionsOf(group, drawn, drawn.lines)")
+    np.testing.assert_allclose(mark["y"], np.exp(-np.array(mark["x"])), atol=3e-3)
+
+
+def test_records_that_are_thinned_leave_how_far_runs_are():
+    dims, steps = ("rate", "step"), range(1000)
+    sweep = made(np.zeros((4, 1000)), dims, rate=range(4), step=steps)
+    sweep = sweep.assign(recorded=("rate", [0, 1, 500, 1000]), finite_steps=("rate", [9, 9, 9, 9]))
+    thinned = thin({"": sweep})[""].dataset
+    last = [int(thinned.step[one - 1]) if one else None for one in thinned.recorded.values]
+    assert last[0] is None and last[1] == 0 and last[3] == 999
+    assert 497 <= last[2] <= 499 and thinned.sizes["step"] == 400
+
+
+@needs_chromium
+def test_scales_and_filters_that_do_not_fit_leave_what_does(read, tmp_path):
+    values = np.array([[1.0, -1.0], [0.0, 2.0], [np.nan, np.nan]])
+    sweep = made(values, ("rate", "seed"), rate=[-2.0, 0.0, 1e-10], seed=[0, 1])
+    reader = opened(read, tmp_path, sweep, "#x=rate&logx=1&logy=1&logmap=1&lines=runs")
+    assert "3 of 6" not in reader.text("runs-told")
+    reader.filter("rate", "1e-12")
+    assert reader.text("runs-told").startswith("0 of 6")
+    reader.filter("rate", "!")
+    assert reader.text("runs-told").startswith("6 of 6")
+    reader = opened(read, tmp_path, sweep)
+    assert "1 cells have no value" in reader.text("map-told")
+    assert {row["lines"] for row in reader.rows("numbers")} >= {"0 of 2 finite"} or reader.rows(
+        "numbers"
+    )
+
+
+@needs_chromium
+def test_hundreds_of_thousands_of_runs_open(read, tmp_path):
+    coords = {"rate": np.arange(500.0), "strength": np.arange(400.0), "step": [0, 1]}
+    many = made(np.zeros((500, 400, 2), "float32"), ("rate", "strength", "step"), **coords)
+    reader = opened(read, tmp_path, many)
+    assert reader.text("runs-told").startswith("200000 of 200000")
+
+
+@needs_chromium
+def test_switching_sweeps_while_it_plays_stops_it(read, tmp_path):
+    timed = made(np.zeros((2, 300)), ("rate", "step"), rate=[1, 2], step=range(300))
+    file = tmp_path / "two.html"
+    file.write_text(
+        page.of_sweeps("two", {"": timed, "ends": made([1.0, 2.0], ("rate",), rate=[1, 2])})
+    )
+    reader = read(file, "#time=0&run=1")
+    reader.tab.locator("#play").click()
+    reader.choose("group", "ends")
+    assert reader.text("play") == "Play" and reader.tab.evaluate("playing") == 0
+    assert reader.tab.locator("#run-part").is_hidden()
+
+
+def test_sweeps_that_cannot_be_drawn_are_refused_and_odd_embeddings_left_out():
+    for told in (
+        made(np.zeros((0, 2)), ("rate", "step"), rate=[], step=[0, 1]),
+        made(np.zeros((1, 2)), ("rate", "step"), rate=[0], step=[0.0, np.nan]),
+    ):
+        with pytest.raises(cldyn.Refused, match="sweeps"):
+            page.of_sweeps("x", {"": told})
+    runs = made(np.zeros((2, 2)), ("rate", "step"), rate=[1, 2], step=[0, 1])
+    for dims in (("step", "test", "output"), ("rate", "step", "layer", "test", "output")):
+        values = np.zeros([2 if dim in ("rate", "step") else 3 for dim in dims])
+        told = page.of_sweeps("x", {"": runs.assign(embeddings=(dims, values))})
+        assert content_of(told)["groups"][0]["embeddings"] is None
+    values = np.zeros((2, 2, 3, 4))
+    whole = runs.assign(embeddings=(("rate", "step", "test", "output"), values))
+    whole = whole.assign_coords(label=("test", list("aab")), subclass=("test", [1, 2, 1]))
+    told = content_of(page.of_sweeps("x", {"": whole}))["groups"][0]["embeddings"]
+    assert told["classes"] == ["a", "b"] and told["labels"] == [[[0, 0], [0, 1], [1, 0]]]
+
+
+@pytest.mark.filterwarnings("error")
+def test_embeddings_that_run_away_are_drawn_until_they_do():
+    values = np.ones((2, 5, 3), "float32") * np.float32([1, 3e38])[:, None, None]
+    values[0, 0, 0], values[1, 0] = 2, np.inf
+    shown = seen(values, np.zeros(5, int), np.zeros(5, int))
+    assert np.isfinite(shown[0]).all() and np.isnan(shown[1]).all()
+    huge = seen(
+        np.float32(1e38) * (1 + np.arange(15.0).reshape(1, 5, 3)) / 15,
+        np.zeros(5, int),
+        np.zeros(5, int),
+    )
+    assert np.isfinite(huge).all()
+
+
 # --- three walks of somebody who has only the page ------------------------------------------
 
 
 @needs_chromium
-def test_walk_at_which_step_the_subclass_peaks_for_rate_005(read, file, store):  # noqa: F811
+def test_walk_at_which_step_the_subclass_peaks_for_rate_005(read, file, store):
     curves = store[1].feature_norms.sel(learning_rate=0.05, feature="subclass")
     reader = read(file)
     reader.choose("part", "subclass")
@@ -489,7 +641,7 @@ def noisy():
 
 
 @needs_chromium
-def test_walk_which_step_sizes_undo_the_suppression_at_b_8(read, noisy, tmp_path):  # noqa: F811
+def test_walk_which_step_sizes_undo_the_suppression_at_b_8(read, noisy, tmp_path):
     file = tmp_path / "noisy.html"
     file.write_text(page.of_sweeps("noise", {"": noisy}))
     ends = noisy.feature_norms.isel(step=-1).sel(feature="class").median("seed")
@@ -523,14 +675,14 @@ def widths(tmp_path_factory):
 
 
 @needs_chromium
-def test_walk_from_which_width_on_the_class_is_learned(read, widths):  # noqa: F811
+def test_walk_from_which_width_on_the_class_is_learned(read, widths):
     path, measured = widths
     out = path.with_suffix(".html")
     out.write_text(page.of_store(path))
     ends = measured.feature_norms.isel(step=-1).sel(feature="class").median("seed")
     wanted = int(ends.embed_dim[(ends > 0.5).values][0])
     reader = read(out)
-    assert reader.tab.evaluate("state.x") == "embed_dim"  # few records: the axis is what is seen
+    assert reader.tab.evaluate("look.x") == "embed_dim"  # few records: the axis is what is seen
     reader.choose("part", "class")
     reader.choose("colour", "embed_dim")
     learned = [int(row["embed_dim"]) for row in reader.rows("numbers") if float(row["end"]) > 0.5]

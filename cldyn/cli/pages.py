@@ -7,7 +7,7 @@ from typing import Annotated
 import tyro
 
 from cldyn import page
-from cldyn.checks import refuse
+from cldyn.checks import require
 from cldyn.cli.results import Data, check_file
 
 
@@ -33,9 +33,10 @@ class Page:
 
     def run(self) -> int:
         """Write it, and say where it is and what is not in it."""
-        out = self.out or self.store.with_suffix(".html")
-        if out.suffix != ".html":
-            refuse("out", str(out), "a file.html")
+        store = self.store.resolve()
+        require(store.is_dir() and store.name, "store", str(self.store), "the folder of a store")
+        out = self.out or store.with_name(f"{store.name.removesuffix('.zarr')}.html")
+        require(out.suffix == ".html", "out", str(out), "a file.html")
         check_file("out", out)
         told = page.of_store(self.store, str(self.data or ""))
         out.write_text(told, encoding="utf-8")

@@ -2,7 +2,7 @@
 
 content, thinning, cloud       from datasets to JSON and typed arrays
 template.html  page.css        the page
-script/        data, state, colours, curves, map, embeddings, runs, run; page wires them
+script/        data, state, colours, curves, numbers, map, embeddings, runs, run; page wires them
 library/       uPlot, the one library, as it was published
 """
 
@@ -26,7 +26,18 @@ from cldyn.sweeps import forecast, with_predictions
 from cldyn.sweeps.store import Store
 
 _HERE = files("cldyn.page")
-_SCRIPTS = ("data", "state", "colours", "curves", "map", "embeddings", "runs", "run", "page")
+_SCRIPTS = (
+    "data",
+    "state",
+    "colours",
+    "curves",
+    "numbers",
+    "map",
+    "embeddings",
+    "runs",
+    "run",
+    "page",
+)
 
 
 def of_store(path: Path, data: str = "") -> str:
@@ -78,6 +89,9 @@ def of_sweeps(title: str, sweeps: Mapping[str, xr.Dataset]) -> str:
     Returns:
         HTML.
 
+    Raises:
+        ValueError: one line, for a dataset without runs or with times that are not numbers.
+
     Example:
         >>> import xarray as xr
         >>> from cldyn import page
@@ -86,8 +100,8 @@ def of_sweeps(title: str, sweeps: Mapping[str, xr.Dataset]) -> str:
         >>> "two rates" in page.of_sweeps("two rates", {"": runs})
         True
     """
-    main = sorted(sweeps, key=bool)
-    return _written(title, {name: one for name, one in thin(sweeps, main).items()}, [], None)
+    ordered = {name: sweeps[name] for name in sorted(sweeps, key=bool)}
+    return _written(title, thin(ordered), [], None)
 
 
 def _groups(path: Path) -> dict[str, xr.Dataset] | None:

@@ -1,7 +1,7 @@
 """Embeddings of a page: three coordinates in which classes and subclasses are apart the most."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from cldyn.page.thinning import CLOUD, CLOUD_BYTES, REPEATS, evenly
 # Records and test rows of a run, the fewer the more runs there are; and the bytes of a number.
 _LEVELS = ((80, 400), (50, 200), (30, 120))
 _SIZE = 2
+_LABELS = ("label", "subclass")
 
 
 def cloud_of(
@@ -32,11 +33,11 @@ def cloud_of(
         add: keeps an array of the page.
         experiment: whose test rows tell classes, where the dataset does not.
     """
-    named = [name for name, one in dataset.data_vars.items() if set(CLOUD) <= set(one.dims)]
-    if not named:
+    outer = [*axes, *([time] if time else [])]
+    named = [one for one in dataset.data_vars.values() if {*one.dims} == {*outer, *CLOUD}]
+    if not named or not named[0].size:
         return None
-    one = dataset[named[0]].transpose(*axes, *([time] if time else []), ..., *CLOUD)
-    sizes = [dataset.sizes[axis] for axis in axes]
+    one, sizes = named[0].transpose(*outer, *CLOUD), [dataset.sizes[axis] for axis in axes]
     wide = min(3, dataset.sizes["output"])
     for records, most_rows in _LEVELS:
         times = evenly(dataset.sizes[time], records) if time else np.zeros(1, int)
@@ -45,34 +46,27 @@ def cloud_of(
         if most >= math.prod(sizes):
             break
     runs = _some(sizes, [axis in REPEATS for axis in axes], most)
-    clouds, labels = [], []
+    names, labels, clouds = _Members(dataset, experiment), [], []
     for run in runs:
         at = dict(zip(axes, np.unravel_index(run, sizes), strict=True)) if sizes else {}
         values = one.isel(at).isel({time: times} if time else {}).isel(test=rows).values
-        label, subclass = _members(dataset, at, experiment)
-        label, subclass = label[rows], subclass[rows]
+        labels.append(names.of(at, rows))
+        label, subclass = names.different[labels[-1]].T
         clouds.append(seen(values.reshape(times.size, *values.shape[-2:]), label, subclass))
-        labels.append((label, subclass))
-    classes, subclasses = (np.unique(np.stack(part)) for part in zip(*labels, strict=True))
-    known = classes.size > 1
-    names = ["class direction"] * known + ["subclass direction"] * (subclasses.size > 1)
-    names += ["largest other direction", "second other direction", "third other direction"]
     whole, scales = _rounded(np.stack(clouds))
+    told = names.told()
+    directions = ["class direction"] * bool(told["classes"])
+    directions += ["subclass direction"] * bool(told["subclasses"])
+    directions += ["largest other direction", "second other direction", "third other direction"]
     return {
         "runs": [int(run) for run in runs],
         "times": (dataset[time].values[times] if time else np.zeros(1)).tolist(),
         "rows": int(rows.size),
-        "axes": names[:wide],
-        "classes": classes.tolist() if known else [],
-        "subclasses": subclasses.tolist() if subclasses.size > 1 else [],
-        "labels": [
-            np.stack(
-                [np.searchsorted(classes, one), np.searchsorted(subclasses, other)], 1
-            ).tolist()
-            for one, other in labels
-        ],
+        "axes": directions[:wide],
+        "labelled": labels,
         "array": add(whole),
         "scales": add(scales),
+        **told,
     }
 
 
@@ -83,7 +77,7 @@ def _rounded(clouds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     scales = np.abs(clouds).max((2, 3)) / (2**15 - 1)
     there = np.where(scales > 0, scales, 1.0)
     whole = np.nan_to_num(clouds / there[:, :, None, None]).round().astype(np.int16)
-    return whole, scales.astype(np.float32)
+    return whole, scales
 
 
 def _some(sizes: Sequence[int], repeats: Sequence[bool], most: int) -> np.ndarray:
@@ -98,36 +92,74 @@ def _some(sizes: Sequence[int], repeats: Sequence[bool], most: int) -> np.ndarra
     return np.sort(chosen)
 
 
-def _members(
-    dataset: xr.Dataset, at: dict[str, Any], experiment: Experiment | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Class and subclass of every test row, 0 where nobody knows."""
-    count = dataset.sizes["test"]
-    if {"label", "subclass"} <= {*dataset.coords}:
-        return np.asarray(dataset.label.values), np.asarray(dataset.subclass.values)
-    nobody = np.zeros(count, int)
-    if experiment is None:
-        return nobody, nobody
-    places = nouns.numbers_of(experiment)
-    here = dataset.isel(at).coords
-    changed = {
-        str(name): one.item() for name, one in here.items()
-        if one.ndim == 0 and one.dtype.kind in "if" and places.get(str(name), ("",))[0] == "problem"
-    }  # fmt: skip
-    try:
-        with numerics(experiment.precision):
-            rows = experiment.replace(**changed).problem.test(np.dtype(experiment.precision))
-    except (ValueError, OSError, AttributeError):
-        return nobody, nobody
-    classes, subclasses = np.asarray(rows.classes), np.asarray(rows.subclasses)
-    if classes.shape[1:] != (count,):
-        return nobody, nobody
-    return _numbers(classes), _numbers(subclasses) if len(subclasses) else nobody
+class _Members:
+    """Classes and subclasses of test rows, of every problem once.
 
+    different: labels [rows, 2] of problems that differ.
+    """
 
-def _numbers(member: np.ndarray) -> np.ndarray:
-    """Groups of rows from one-hot [groups, rows], from 1 on."""
-    return member.argmax(0) + 1
+    def __init__(self, dataset: xr.Dataset, experiment: Experiment | None) -> None:
+        self.dataset, self.experiment = dataset, experiment
+        self.different: list[np.ndarray] = []
+        self._known: dict[Any, int] = {}
+        self._names: list[list[Any]] = [[], []]
+        self._places = nouns.numbers_of(experiment) if experiment else {}
+
+    def of(self, at: Mapping[str, Any], rows: np.ndarray) -> int:
+        """The place, among those that differ, of the labels of a run's rows."""
+        changed = {
+            str(name): one.item() for name, one in self.dataset.isel(at).coords.items()
+            if one.ndim == 0 and one.dtype.kind in "if" and self._of_problem(str(name))
+        }  # fmt: skip
+        key = tuple(changed.items())
+        if key not in self._known:
+            self._known[key] = len(self.different)
+            self.different.append(self._labels(changed)[rows])
+        return self._known[key]
+
+    def told(self) -> dict[str, Any]:
+        """Names of classes and of subclasses, where there are several, and all labels."""
+        classes, subclasses = (names if len(names) > 1 else [] for names in self._names)
+        labels = [one.tolist() for one in self.different]
+        return {"classes": classes, "subclasses": subclasses, "labels": labels}
+
+    def _of_problem(self, name: str) -> bool:
+        return self._places.get(name, ("",))[0] == "problem"
+
+    def _labels(self, changed: Mapping[str, Any]) -> np.ndarray:
+        """Class and subclass [rows, 2] as places among their names, 0 where nobody knows."""
+        dataset, count = self.dataset, self.dataset.sizes["test"]
+        found: list[Any] = [np.zeros(count, int), np.zeros(count, int)]
+        if all(name in dataset and dataset[name].dims == ("test",) for name in _LABELS):
+            found = [dataset[name].values for name in _LABELS]
+        elif self.experiment is not None:
+            members = self._drawn(changed)
+            found = [
+                one.argmax(0) + 1 if len(one) else none
+                for one, none in zip(members, found, strict=True)
+            ]
+        for names, one in zip(self._names, found, strict=True):
+            names += [name for name in np.unique(one).tolist() if name not in names]
+        return np.stack(
+            [
+                [names.index(name) for name in one.tolist()]
+                for names, one in zip(self._names, found, strict=True)
+            ],
+            1,
+        )
+
+    def _drawn(self, changed: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+        """One-hot classes and subclasses [groups, rows] of test rows; no groups if nobody knows."""
+        experiment, nobody = self.experiment, np.zeros((0, self.dataset.sizes["test"]))
+        assert experiment is not None
+        try:
+            with numerics(experiment.precision):
+                rows = experiment.replace(**changed).problem.test(np.dtype(experiment.precision))
+        except (ValueError, OSError, AttributeError):
+            return nobody, nobody
+        members = np.asarray(rows.classes), np.asarray(rows.subclasses)
+        good = all(one.shape[1:] == nobody.shape[1:] for one in members)
+        return members if good else (nobody, nobody)
 
 
 def seen(embeddings: np.ndarray, label: np.ndarray, subclass: np.ndarray) -> np.ndarray:
@@ -140,7 +172,7 @@ def seen(embeddings: np.ndarray, label: np.ndarray, subclass: np.ndarray) -> np.
     direction of what is left, over all times. Without classes: the three largest directions.
 
     Args:
-        embeddings: [t, s, p]; rows of times that are not finite stay so.
+        embeddings: [t, s, p]; times with rows that are not finite become NaN.
         label: class of every row [s].
         subclass: subclass of every row [s].
 
@@ -150,11 +182,12 @@ def seen(embeddings: np.ndarray, label: np.ndarray, subclass: np.ndarray) -> np.
     Source: ours.
     """
     finite = np.isfinite(embeddings).all((1, 2))
+    embeddings = np.where(finite[:, None, None], embeddings, np.nan).astype(float)
     wide = min(3, embeddings.shape[2])
     if not finite.any():
         return np.full((*embeddings.shape[:2], wide), np.nan)
     centred = embeddings - embeddings.mean(1, keepdims=True)
-    known = centred[finite].astype(float)
+    known = centred[finite]
     directions = _apart(known, label, subclass)
     scaled = known / np.maximum(np.abs(known).max((1, 2), keepdims=True), 1e-300)
     rest = scaled.reshape(-1, known.shape[2])

@@ -13,11 +13,9 @@ import xarray as xr
 
 from cldyn.experiment import Experiment, rebuild
 from cldyn.page.cloud import cloud_of
-from cldyn.page.thinning import CLOUD, Thinned, axes_of, time_of
+from cldyn.page.thinning import CLOUD, MOST_PARTS, STATES, Thinned, axes_of, parts_of, time_of
 from cldyn.sweeps.dataset import NUMBERS, PREDICTED
 
-_MOST_PARTS = 64  # of a measure
-_STATES = {"recorded", "finite", "finite_steps", "step_size"}
 # Numbers that keep their type; all others have room in a float64.
 _TYPES = {name: name for name in ("float32", "float64", "int32", "int16")} | {"bool": "int16"}
 
@@ -57,15 +55,19 @@ def group_of(
     axes, time, notes = axes_of(dataset), time_of(dataset), [*notes]
     found: dict[str, list[dict[str, Any]]] = {"measures": [], "predicted": [], "numbers": []}
     for key in sorted(map(str, dataset.data_vars)):
-        one = dataset[key]
-        inner = [str(dim) for dim in one.dims if dim not in (*axes, time)]
-        if one.dtype.kind not in "fib" or set(CLOUD) <= set(inner):
+        one, told = dataset[key], key.removeprefix(PREDICTED)
+        if one.dtype.kind not in "fib" or set(CLOUD) <= set(one.dims):
             continue
-        parts = math.prod(one.sizes[dim] for dim in inner)
-        if parts > _MOST_PARTS:
+        if (parts := parts_of(dataset, key)) > MOST_PARTS:
             notes.append(f"{key} is not on this page: it has {parts} numbers at a time.")
             continue
-        kind, told = _kind(key, "step" in dataset.dims), key.removeprefix(PREDICTED)
+        # A prediction has the parts of what it predicts, whether it differs between them or not.
+        like = dataset.get(told, one)
+        inner = [str(dim) for dim in like.dims if dim not in (*axes, time)]
+        if extra := {*map(str, one.dims)} - {*axes, str(time), *inner}:
+            notes.append(f"{key} is not on this page: {told} has no {', '.join(sorted(extra))}.")
+            continue
+        kind = _kind(key, "step" in dataset.dims)
         found[kind].append(_record(told, one, dataset, axes, time, inner, arrays))
     experiment = experiment or _rebuilt(dataset)
     return {
@@ -84,7 +86,7 @@ def _kind(name: str, timed: bool) -> str:
     """Where a record goes: what is predicted, what tells of a run, or what is measured."""
     if name.startswith(PREDICTED):
         return "predicted"
-    return "numbers" if name in _STATES or (timed and name in NUMBERS) else "measures"
+    return "numbers" if name in ("recorded", *STATES) or (timed and name in NUMBERS) else "measures"
 
 
 def _record(
@@ -92,7 +94,7 @@ def _record(
     inner: list[str], arrays: Arrays,
 ) -> dict[str, Any]:  # fmt: skip
     timed = time is not None and time in one.dims
-    missing = {axis: dataset.sizes[axis] for axis in axes if axis not in one.dims}
+    missing = {dim: dataset.sizes[dim] for dim in (*axes, *inner) if dim not in one.dims}
     ordered = one.expand_dims(missing).transpose(*axes, *([time] if timed else []), *inner)
     return {
         "name": name,

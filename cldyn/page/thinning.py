@@ -1,10 +1,13 @@
 """What of large sweeps is on a page: fewer records, fewer runs, evenly, and a word about it."""
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
+
+from cldyn.checks import require
 
 BYTES = 6_400_000  # of the measures of a page
 CLOUD_BYTES = 1_500_000  # of its embeddings
@@ -14,7 +17,8 @@ _FEW = 12  # runs that repeat each other, which are thinned first
 TIMES = ("step", "time")
 CLOUD = ("test", "output")
 _INNER = ("feature", "level", "layer", *CLOUD, *TIMES)
-_STATES = ("finite_steps", "finite", "step_size")  # one number of every run
+STATES = ("finite_steps", "finite", "step_size")  # one number of every run
+MOST_PARTS = 64  # numbers of a measure at a time
 
 
 class Thinned(NamedTuple):
@@ -30,7 +34,7 @@ class Thinned(NamedTuple):
 
 def axes_of(dataset: xr.Dataset) -> list[str]:
     """Dimensions along which runs differ."""
-    states = [dataset[name].dims for name in _STATES if name in dataset]
+    states = [dataset[name].dims for name in STATES if name in dataset]
     dims = states[0] if states else tuple(dim for dim in dataset.dims if dim in dataset.coords)
     return [str(dim) for dim in dims if dim not in _INNER]
 
@@ -40,10 +44,21 @@ def time_of(dataset: xr.Dataset) -> str | None:
     return next((name for name in TIMES if name in dataset.dims and name in dataset.coords), None)
 
 
-def thin(
-    sweeps: Mapping[str, xr.Dataset], order: Iterable[str] | None = None
-) -> dict[str, Thinned]:
-    """Sweeps that together fit on a page; small ones leave their room to large ones."""
+def parts_of(dataset: xr.Dataset, name: str) -> int:
+    """How many numbers a record of one run has at a time."""
+    outer = {*axes_of(dataset), time_of(dataset)}
+    sizes = dataset[name].sizes
+    return math.prod(size for dim, size in sizes.items() if dim not in outer)
+
+
+def thin(sweeps: Mapping[str, xr.Dataset]) -> dict[str, Thinned]:
+    """Sweeps that together fit on a page; small ones leave their room to large ones.
+
+    Raises:
+        ValueError: one line, for a dataset without runs or with times that are not numbers.
+    """
+    for name, one in sweeps.items():
+        _check(name, one)
     recorded = {name: _fewer_records(one) for name, one in sweeps.items()}
     left, room = len(sweeps), BYTES
     found = {}
@@ -51,7 +66,17 @@ def thin(
         found[name] = _fewer_runs(recorded[name], room // left)
         room -= _bytes(found[name].dataset)
         left -= 1
-    return {name: found[name] for name in order or sweeps}
+    return {name: found[name] for name in sweeps}
+
+
+def _check(name: str, dataset: xr.Dataset) -> None:
+    allowed, time = "datasets with runs, and with finite times if any", time_of(dataset)
+    empty = [dim for dim in axes_of(dataset) if not dataset.sizes[dim]]
+    require(not empty, "sweeps", f"{name or 'the main one'}: nothing along {empty}", allowed)
+    if time is not None:
+        times = dataset[time].values
+        good = times.size and times.dtype.kind in "fiu" and np.isfinite(times).all()
+        require(good, "sweeps", f"{name or 'the main one'}: {time} is {times}", allowed)
 
 
 def evenly(count: int, most: int) -> np.ndarray:
@@ -60,8 +85,9 @@ def evenly(count: int, most: int) -> np.ndarray:
 
 
 def _bytes(dataset: xr.Dataset) -> int:
-    """Of all runs, embeddings left out."""
-    records = [one for one in dataset.data_vars.values() if not set(CLOUD) <= set(one.dims)]
+    """Of all that is on a page, embeddings left out."""
+    names = [name for name in map(str, dataset.data_vars) if parts_of(dataset, name) <= MOST_PARTS]
+    records = [dataset[name] for name in names if not set(CLOUD) <= set(dataset[name].dims)]
     return sum(one.size * (8 if one.dtype == np.float64 else 4) for one in records)
 
 
@@ -72,7 +98,11 @@ def _fewer_records(dataset: xr.Dataset) -> Thinned:
     count = dataset.sizes[time]
     chosen = evenly(count, _RECORDS)
     told = f"{chosen.size} of {count} records of a run are on this page."
-    return Thinned(dataset.isel({time: chosen}), {}, [told])
+    fewer = dataset.isel({time: chosen})
+    if "recorded" in fewer:  # how many of the chosen ones
+        there = np.searchsorted(chosen, fewer.recorded.values)
+        fewer = fewer.assign(recorded=fewer.recorded.copy(data=there))
+    return Thinned(fewer, {}, [told])
 
 
 def _fewer_runs(thinned: Thinned, room: int) -> Thinned:

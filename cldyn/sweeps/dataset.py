@@ -24,6 +24,7 @@ NUMBERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 PREDICTED = "predicted_"  # before the name of what is predicted
+_GIVEN = ("step_size", "smallest_second", "largest_second")  # no predictions
 
 
 def with_predictions(measured: xr.Dataset, known: xr.Dataset) -> xr.Dataset:
@@ -31,10 +32,13 @@ def with_predictions(measured: xr.Dataset, known: xr.Dataset) -> xr.Dataset:
 
     Args:
         measured: of `sweep`.
-        known: predictions by name over axes of it, some or all; NaN where it has none.
+        known: of `forecast`, or predictions by name over some of its axes.
+
+    Returns:
+        Dataset; NaN where nothing is known of a trajectory.
     """
     beside = {}
-    for name, one in known.drop_vars("step_size", errors="ignore").data_vars.items():
+    for name, one in known.drop_vars(_GIVEN, errors="ignore").data_vars.items():
         says = str(one.attrs.get("long_name", name)).removeprefix("predicted ")
         plain = one.reset_coords(drop=True).assign_attrs(long_name=f"predicted {says}")
         beside[f"{PREDICTED}{name}"] = plain

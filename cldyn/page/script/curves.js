@@ -5,16 +5,16 @@ let charts = [];
 
 // Lines to draw: a run and a part each, with the places of its colour and of its panel.
 function linesOf(group, runs) {
-  const measure = group.measures.get(state.measure);
+  const measure = group.measures.get(look.measure);
   if (!measure) return { measure, lines: [], colours: [""], panels: [""] };
   const all = [...Array(measure.parts).keys()];
-  const parts = state.part === "all" ? all : all.filter((i) => String(i) === state.part);
+  const parts = look.part === "all" ? all : all.filter((i) => String(i) === look.part);
   const keyed = (name) => {
-    if (name === "part") return [measure.labels, (run, part) => part];
+    if (name === PART) return [measure.labels, (run, part) => part];
     const column = group.column(name);
     return column ? [column.values, (run) => group.index(run, column.axis)] : [[""], () => 0];
   };
-  const [colours, colour] = keyed(state.colour), [panels, panel] = keyed(state.split);
+  const [colours, colour] = keyed(look.colour), [panels, panel] = keyed(look.split);
   const lines = runs.flatMap((run) =>
     parts.map((part) => ({ run, part, colour: colour(run, part), panel: panel(run, part) })),
   );
@@ -23,11 +23,11 @@ function linesOf(group, runs) {
 
 // Places along x and what each line is there: [x, (line) => values].
 function along(group, measure, lines) {
-  const column = group.column(state.x), log = state.logx === "1";
+  const column = group.column(look.x), log = look.logx === "1";
   if (column) return overAxis(group, measure, column, lines);
   const times = Array.from(group.time.values);
   const values = (line) => times.map((_, i) => measure.at(line.run, i, line.part));
-  if (state.x !== "flow") {
+  if (look.x !== FLOW) {
     const first = log ? times.findIndex((one) => one > 0) : 0;
     return [times.slice(first), (line) => values(line).slice(first), lines];
   }
@@ -53,34 +53,32 @@ function along(group, measure, lines) {
 
 // Over an axis: one line for all runs that differ in nothing but it.
 function overAxis(group, measure, column, lines) {
-  const axis = column.axis, now = timeIndex(group);
-  const order = [...column.values.keys()].filter((i) => Number.isFinite(column.values[i]));
+  const axis = column.axis, now = timeIndex(group), least = look.logx === "1" ? 0 : -Infinity;
+  const order = [...column.values.keys()].filter((i) => Number.isFinite(column.values[i]) && column.values[i] > least);
   order.sort((a, b) => column.values[a] - column.values[b]);
   const there = new Set(lines.map((line) => `${line.run} ${line.part}`)), first = new Map();
   for (const line of lines) {
     const base = line.run - group.index(line.run, axis) * axis.stride;
-    first.set(`${base} ${line.part}`, { ...line, base });
+    first.set(`${base} ${line.part}`, { ...line, runs: order.map((i) => base + i * axis.stride) });
   }
   const read = (line) =>
-    order.map((i) => {
-      const run = line.base + i * axis.stride;
-      return there.has(`${run} ${line.part}`) ? measure.at(run, now, line.part) : NaN;
-    });
+    line.runs.map((run) => (there.has(`${run} ${line.part}`) ? measure.at(run, now, line.part) : NaN));
   return [order.map((i) => column.values[i]), read, [...first.values()]];
 }
 
 const gaps = (values, log) => values.map((one) => (Number.isFinite(one) && (!log || one > 0) ? one : null));
 
 function drawCurves(group, runs) {
-  const room = document.getElementById("charts");
+  const room = element("charts");
   charts.forEach((chart) => chart.destroy());
   charts = [];
   room.replaceChildren();
   const found = linesOf(group, runs), { measure, panels } = found;
-  const told = document.getElementById("curves-told");
+  const told = element("curves-told");
   told.textContent = "";
-  if (!measure || (!measure.timed && !group.column(state.x))) {
-    told.textContent = "Choose an axis for x: this measure has no time.";
+  element("curves-read").textContent = "";
+  if (!measure || look.x === "") {
+    told.textContent = "There is neither time nor an axis of numbers to draw this measure along; its numbers are below.";
     return found;
   }
   const used = [...new Set(found.lines.map((line) => line.panel))].sort((a, b) => a - b);
@@ -90,7 +88,7 @@ function drawCurves(group, runs) {
   room.classList.toggle("several", seen.length > 1);
   const range = rangeOf(seen.map((panel) => panelOf(group, found, panel, most, words)), words);
   for (const panel of seen) {
-    const title = seen.length > 1 ? `${state.split === "part" ? "" : `${state.split} `}${shown(panels[panel])}` : "";
+    const title = seen.length > 1 ? `${look.split === PART ? "" : `${look.split} `}${shown(panels[panel])}` : "";
     const figure = make("figure", {}, make("figcaption", { textContent: title }));
     room.append(figure);
     charts.push(chartOf(group, measure, figure, range.get(panel), seen.length > 1));
@@ -100,57 +98,63 @@ function drawCurves(group, runs) {
   return found;
 }
 
+// Lines of one colour and part each: what is pooled in a median.
+function keyed(lines) {
+  const found = new Map();
+  for (const line of lines) {
+    const key = `${line.panel} ${line.colour} ${line.part}`;
+    if (!found.has(key)) found.set(key, []);
+    found.get(key).push(line);
+  }
+  return [...found.values()].sort(([a], [b]) => a.panel - b.panel || a.colour - b.colour || a.part - b.part);
+}
+
 // Series of a panel, and the predictions over it.
 function panelOf(group, found, panel, most, words) {
-  const { measure, colours } = found, log = state.logy === "1";
+  const { measure, colours } = found, log = look.logy === "1";
   const mine = found.lines.filter((line) => line.panel === panel);
   const [x, read, lines] = along(group, measure, mine);
   const series = [], bands = [];
   const add = (values, look) => series.push({ values: gaps(values, log), ...look });
-  if (state.lines === "runs") {
+  if (look.lines === "runs") {
     const step = Math.max(1, Math.ceil(lines.length / most));
     if (step > 1) words.push(`One of ${step} lines is drawn, ${Math.ceil(lines.length / step)} in a panel.`);
     for (let i = 0; i < lines.length; i += step) {
       const hue = colourOf(colours, lines[i].colour);
-      add(read(lines[i]), { hue: lines.length > 12 ? faded(hue, 0.6) : hue, width: 1, run: lines[i].run, name: lineName(group, lines[i], measure) });
+      add(read(lines[i]), { hue: lines.length > 12 ? faded(hue, 0.6) : hue, width: 1, line: lines[i], name: lineName(group, lines[i], measure) });
     }
   } else {
-    for (const key of [...new Set(lines.map((line) => line.colour))].sort((a, b) => a - b)) {
-      const some = lines.filter((line) => line.colour === key).map(read);
-      const sorted = x.map((_, i) => finite(some.map((values) => values[i])));
-      const hue = colourOf(colours, key), name = shown(colours[key]);
+    for (const some of keyed(lines)) {
+      const [{ colour, part }] = some, curves = some.map(read), hue = colourOf(colours, colour);
+      const sorted = x.map((_, i) => finite(curves.map((values) => values[i])));
+      const name = [look.colour && shown(colours[colour]), look.colour === PART ? "" : measure.labels[part]].filter(Boolean).join(", ") || "median";
+      const left = sorted.filter((one) => one.length && one.length < some.length).length;
+      if (left) words.push("Where some lines have no finite value, medians are of the others.");
       add(sorted.map((one) => quantile(one, 0.1)), { hue: faded(hue, 0), width: 0 });
       add(sorted.map((one) => quantile(one, 0.9)), { hue: faded(hue, 0), width: 0 });
       bands.push({ series: [series.length, series.length - 1], fill: faded(hue, 0.2) });
       add(sorted.map((one) => quantile(one, 0.5)), { hue, width: 2, name });
     }
   }
-  return { panel, x, series, bands, marks: predictionsOf(group, found, mine, x) };
+  return { panel, x, series, bands, marks: predictionsOf(group, found, mine) };
 }
 
 // Limits, bounds, curves and learning steps that theory predicts, of every colour.
-function predictionsOf(group, { measure, colours }, lines, x) {
-  const marks = [], limit = group.predicted.get(measure.name), axis = group.column(state.x);
-  for (const key of [...new Set(lines.map((line) => line.colour))]) {
-    const some = lines.filter((line) => line.colour === key), hue = colourOf(colours, key);
+function predictionsOf(group, { measure, colours }, lines) {
+  const marks = [], limit = group.predicted.get(measure.name), axis = group.column(look.x);
+  for (const some of keyed(lines)) {
+    const [{ colour, part }] = some, hue = colourOf(colours, colour);
     if (limit && (axis || limit.timed)) {
-      const at = (line, i) => limit.at(line.run, i, line.part);
-      const values = axis
-        ? x.map((value) => median(some.filter((line) => group.value(line.run, axis) === value).map((line) => at(line, timeIndex(group)))))
-        : Array.from(group.time.values, (_, i) => median(some.map((line) => at(line, i))));
-      const places = axis ? x : Array.from(group.time.values, (t) => (state.x === "flow" ? t * median(some.map((line) => group.number(line.run, "step_size"))) : t));
-      marks.push({ kind: "curve", hue, x: places, y: values });
+      const [places, read, merged] = along(group, limit, some), curves = merged.map(read);
+      marks.push({ kind: "curve", hue, x: places, y: places.map((_, i) => median(curves.map((one) => one[i]))) });
     } else if (limit) {
-      marks.push({ kind: "limit", hue, y: median(some.map((line) => limit.at(line.run, 0, line.part))) });
+      marks.push({ kind: "limit", hue, y: median(some.map((line) => limit.at(line.run, 0, part))) });
     }
     if (axis || measure.name !== "feature_norms") continue;
-    for (const part of new Set(some.map((line) => line.part))) {
-      const mine = some.filter((line) => line.part === part), name = measure.labels[part];
-      const scaled = (line) => group.number(line.run, "learning_step", part) * (state.x === "flow" ? group.number(line.run, "step_size") : 1);
-      marks.push({ kind: "learned", hue, x: median(mine.map(scaled)), y: LEARNED });
-      if (name === "subclass") {
-        marks.push({ kind: "bound", hue, y: median(mine.map((line) => group.number(line.run, "peak_bound"))) });
-      }
+    const scaled = (line) => group.number(line.run, "learning_step", part) * (look.x === FLOW ? group.number(line.run, "step_size") : 1);
+    marks.push({ kind: "learned", hue, x: median(some.map(scaled)), y: LEARNED });
+    if (measure.labels[part] === "subclass") {
+      marks.push({ kind: "bound", hue, y: median(some.map((line) => group.number(line.run, "peak_bound"))) });
     }
   }
   return marks.filter((one) => one.kind === "curve" || Number.isFinite(one.y));
@@ -158,7 +162,7 @@ function predictionsOf(group, { measure, colours }, lines, x) {
 
 // One range of y for all panels, predictions included.
 function rangeOf(panels, words) {
-  const log = state.logy === "1";
+  const log = look.logy === "1";
   const values = panels.flatMap(({ series, marks }) => [...series.map((one) => one.values), marks.flatMap((one) => one.y)].flat());
   const [low, high, cut] = spanOf(values.filter((one) => one !== null), log);
   if (cut) words.push(`Values above ${shown(high)} are beyond the picture.`);
@@ -169,21 +173,21 @@ function rangeOf(panels, words) {
 function chartOf(group, measure, figure, drawn, narrow) {
   const ink = css("--ink"), rule = css("--rule");
   const axis = { stroke: ink, grid: { stroke: rule, width: 1 }, ticks: { stroke: rule, width: 1 }, font: "12px system-ui", labelFont: "12px system-ui", labelSize: 18 };
-  const x = state.x === "time" ? group.time.label : state.x === "flow" ? "flow time, learning rate × steps" : state.x;
+  const x = look.x === TIME ? group.time.label : look.x === FLOW ? "flow time, learning rate × steps" : look.x;
   const ticks = (_, values) => values.map((one) => (one === null ? "" : shown(one)));
   const options = {
     width: figure.clientWidth,
     height: narrow ? 210 : 380,
     legend: { show: false },
     padding: [8, 18, 0, 0],
-    scales: { x: { time: false, distr: state.logx === "1" ? 3 : 1 }, y: { distr: state.logy === "1" ? 3 : 1, range: () => drawn.ends } },
+    scales: { x: { time: false, distr: look.logx === "1" ? 3 : 1 }, y: { distr: look.logy === "1" ? 3 : 1, range: () => drawn.ends } },
     axes: [
-      { ...axis, label: x, values: state.logx === "1" ? undefined : ticks },
-      { ...axis, label: narrow ? undefined : measure.name, size: 56, values: state.logy === "1" ? undefined : ticks },
+      { ...axis, label: x, values: look.logx === "1" ? undefined : ticks },
+      { ...axis, label: narrow ? undefined : measure.name, size: 56, values: look.logy === "1" ? undefined : ticks },
     ],
-    focus: { alpha: state.lines === "runs" ? 0.15 : 1 },
+    focus: { alpha: look.lines === "runs" ? 0.15 : 1 },
     cursor: { focus: { prox: 24 }, points: { show: false }, drag: { x: true, y: false } },
-    series: [{}, ...drawn.series.map((one) => ({ stroke: one.hue, width: one.width, points: { show: axisPoints(group) && one.width > 0, size: 6 }, spanGaps: false }))],
+    series: [{}, ...drawn.series.map((one) => ({ stroke: one.hue, width: one.width, points: { show: Boolean(group.column(look.x)) && one.width > 0, size: 6 } }))],
     bands: drawn.bands,
     hooks: { draw: [(chart) => drawMarks(chart, drawn.marks), (chart) => placeNow(group, chart)], setCursor: [(chart) => readCurve(chart, drawn)] },
   };
@@ -192,13 +196,11 @@ function chartOf(group, measure, figure, drawn, narrow) {
   chart.root.setAttribute("aria-label", `${measure.says} over ${x}; its numbers are in the table below`);
   chart.over.append(make("div", { className: "now" }));
   chart.over.addEventListener("click", () => {
-    const one = drawn.series[chart.nearest - 1];
-    if (one?.run !== undefined) openRun(one.run);
+    const line = drawn.series[chart.nearest - 1]?.line;
+    if (line) openRun(line.runs?.[chart.cursor.idx] ?? line.run);
   });
   return chart;
 }
-
-const axisPoints = (group) => Boolean(group.column(state.x));
 
 const STROKES = { limit: [2, 4], bound: [8, 3, 2, 3], curve: [7, 5] };
 
@@ -221,7 +223,10 @@ function drawMarks(chart, marks) {
       ctx.fillStyle = css("--paper");
       ctx.fill();
     } else if (mark.kind === "curve") {
-      mark.x.forEach((one, i) => Number.isFinite(mark.y[i]) && ctx.lineTo(chart.valToPos(one, "x", true), chart.valToPos(mark.y[i], "y", true)));
+      mark.x.forEach((one, i) => {
+        const to = Number.isFinite(mark.y[i - 1]) ? "lineTo" : "moveTo";
+        if (Number.isFinite(mark.y[i])) ctx[to](chart.valToPos(one, "x", true), chart.valToPos(mark.y[i], "y", true));
+      });
     } else {
       const y = chart.valToPos(mark.y, "y", true);
       ctx.moveTo(bbox.left, y);
@@ -234,7 +239,7 @@ function drawMarks(chart, marks) {
 
 // What is nearest to the pointer, in words.
 function readCurve(chart, drawn) {
-  const { idx, top } = chart.cursor, out = document.getElementById("curves-read");
+  const { idx, top } = chart.cursor, out = element("curves-read");
   if (idx === null || idx === undefined || top < 0) return void (out.textContent = "");
   let nearest = 0, off = Infinity;
   drawn.series.forEach((one, i) => {
@@ -250,7 +255,7 @@ function readCurve(chart, drawn) {
 }
 
 function lineName(group, line, measure) {
-  return [measure.labels[line.part], runName(group, line.run)].filter(Boolean).join(", ");
+  return [measure.labels[line.part], runName(group, line.run, group.column(look.x)?.axis)].filter(Boolean).join(", ");
 }
 
 // The time of the slider, as a line over curves; nothing is drawn anew for it.
@@ -260,49 +265,7 @@ function moveCursor(group) {
 
 function placeNow(group, chart) {
   const now = chart.over.querySelector(".now");
-  const at = state.x === "time" ? chart.valToPos(group.time.values[timeIndex(group)], "x") : NaN;
+  const at = look.x === TIME ? chart.valToPos(group.time.values[timeIndex(group)], "x") : NaN;
   now.hidden = !(at >= 0 && at <= chart.over.clientWidth);
   if (!now.hidden) now.style.transform = `translateX(${at}px)`;
-}
-
-// What the curves show, as numbers: medians over the lines of a panel and colour.
-function drawNumbers(group, { measure, lines, colours, panels }) {
-  const table = document.getElementById("numbers"), threshold = Number(state.threshold);
-  table.replaceChildren();
-  if (!measure) return;
-  const rows = new Map();
-  for (const line of lines) {
-    const key = `${line.panel} ${line.colour}`;
-    rows.set(key, [...(rows.get(key) ?? []), line]);
-  }
-  const now = timeIndex(group), last = measure.times - 1, step = group.time?.label.split(" ").at(-1) ?? "";
-  const limit = group.predicted.get(measure.name);
-  const head = [state.split && state.split !== "part" ? state.split : "", state.colour === "part" ? measure.dim : state.colour, "lines"];
-  head.push(measure.timed ? "at the slider" : "value");
-  if (measure.timed) head.push("end", "largest", `at ${step}`, `first ≥ ${shown(threshold)}`);
-  if (limit) head.push("predicted");
-  if (measure.name === "feature_norms" && group.predicted.has("learning_step")) head.push("predicted first ≥ 0.1");
-  table.append(make("thead", {}, make("tr", {}, ...head.map((one) => make("th", { scope: "col", textContent: one })))));
-  const body = make("tbody");
-  for (const some of [...rows.values()].slice(0, 64)) {
-    const [{ panel, colour }] = some;
-    const cells = [shown(panels[panel]), shown(colours[colour]), some.length];
-    const over = (read) => shown(median(some.map(read)));
-    cells.push(over((line) => measure.at(line.run, now, line.part)));
-    if (measure.timed) {
-      const found = some.map((line) => phases(measure, line.run, line.part, threshold));
-      const learned = found.filter((one) => Number.isFinite(one.learned)).length;
-      cells.push(over((line) => measure.at(line.run, last, line.part)));
-      cells.push(shown(median(found.map((one) => one.largest))), shown(median(found.map((one) => one.top))));
-      cells.push(learned ? shown(median(found.map((one) => one.learned))) + (learned < found.length ? ` (${learned} of ${found.length})` : "") : "never");
-    }
-    if (limit) cells.push(over((line) => limit.at(line.run, now, line.part)));
-    if (head.at(-1).startsWith("predicted first")) cells.push(over((line) => group.number(line.run, "learning_step", line.part)));
-    const row = make("tr", {}, ...cells.map((one) => make("td", { textContent: one })));
-    const swatch = make("span", { className: "swatch" });
-    swatch.style.background = colourOf(colours, colour);
-    row.children[1].prepend(swatch);
-    body.append(row);
-  }
-  table.append(body);
 }

@@ -60,7 +60,7 @@ class Group {
   }
   number(run, name, part = 0) {
     const one = this.predicted.get(name) ?? this.numbers.get(name);
-    return one ? one.at(run, 0, Math.min(part, one.parts - 1)) : NaN;
+    return one && (part < one.parts || one.parts === 1) ? one.at(run, 0, one.parts === 1 ? 0 : part) : NaN;
   }
   // How far a run came: "" where it is whole.
   ended(run) {
@@ -89,6 +89,9 @@ function finite(values) {
 function median(values) {
   return quantile(finite(values), 0.5);
 }
+
+const largestOf = (values) => values.reduce((one, other) => Math.max(one, other), -Infinity);
+const leastOf = (values) => values.reduce((one, other) => Math.min(one, other), Infinity);
 
 // Least and largest of some values; on a linear scale without the few that run away, as training
 // does before it diverges, and whether there are such.
@@ -124,12 +127,14 @@ function shown(value) {
 
 // An element with text (never markup), attributes and children.
 function make(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
+  const made = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (name in element && name !== "list") element[name] = value;
-    else element.setAttribute(name, value);
+    if (name.startsWith("on")) made.addEventListener(name.slice(2), value);
+    else if (name in made) made[name] = value;
+    else made.setAttribute(name, value);
   }
-  element.append(...children);
-  return element;
+  made.append(...children);
+  return made;
 }
+
+const element = (id) => document.getElementById(id);

@@ -5,45 +5,45 @@ let cloud = null;
 
 // The embeddings that are kept of a run, or of the one nearest to it.
 function openCloud(group, run) {
-  const told = group.embeddings, note = document.getElementById("cloud-told");
-  document.getElementById("cloud-part").hidden = !told;
+  const told = group.embeddings, note = element("cloud-told");
+  element("cloud-part").hidden = !told;
   cloud = null;
   if (!told) return;
   const far = (other) => group.axes.filter((axis) => group.index(other, axis) !== group.index(run, axis)).length;
-  const away = told.runs.map((other) => (run < 0 ? 0 : far(other))), at = away.indexOf(Math.min(...away));
+  const away = told.runs.map((other) => (run < 0 ? 0 : far(other))), at = away.indexOf(leastOf(away));
   const known = told.runs.length < group.runs ? `Embeddings are kept of ${told.runs.length} of ${group.runs} runs. ` : "";
   note.textContent = told.runs[at] === run || group.runs === 1 ? "" : `${known}Shown: ${runName(group, told.runs[at])}.`;
   const data = CONTENT.arrays[told.array];
-  const labels = told.labels[Math.min(at, told.labels.length - 1)];
+  const labels = told.labels[told.labelled[at]];
   const size = told.rows * told.axes.length, steps = told.times.length, scales = CONTENT.arrays[told.scales];
   const points = Float64Array.from(data.subarray(at * size * steps, (at + 1) * size * steps), (one, i) => one * scales[at * steps + Math.floor(i / size)]);
   cloud = { ...told, labels, data: points };
   const names = [...new Set(labels.map(String))].map((one) => one.split(",").map(Number));
-  cloud.subclasses = Math.max(...names.map(([, subclass]) => subclass)) + 1;
+  cloud.shades = told.subclasses.length || 1;
   const keys = names.sort((a, b) => a[0] - b[0] || a[1] - b[1]).slice(0, 24).map(([label, subclass]) => {
     const swatch = make("span", { className: "swatch dot" });
-    swatch.style.background = clusterColour(label, subclass, cloud.subclasses);
-    return make("li", {}, swatch, `class ${told.classes[label]}${subclass >= 0 && told.subclasses ? `, subclass ${told.subclasses[subclass]}` : ""}`);
+    swatch.style.background = clusterColour(label, subclass, cloud.shades);
+    return make("li", {}, swatch, `class ${told.classes[label]}${told.subclasses.length ? `, subclass ${told.subclasses[subclass]}` : ""}`);
   });
-  document.getElementById("cloud-keys").replaceChildren(...(told.classes.length ? keys : []));
+  element("cloud-keys").replaceChildren(...(told.classes.length ? keys : []));
 }
 
 function drawCloud() {
   if (!cloud) return;
-  const canvas = document.getElementById("cloud"), ratio = devicePixelRatio;
+  const canvas = element("cloud"), ratio = devicePixelRatio;
   const width = canvas.parentElement.clientWidth, height = Math.min(420, Math.max(280, width * 0.7));
   if (canvas.width !== Math.round(width * ratio)) canvas.width = Math.round(width * ratio);
   canvas.height = height * ratio;
   canvas.style.height = `${height}px`;
   const ctx = canvas.getContext("2d");
   ctx.scale(ratio, ratio);
-  const step = nearest(cloud.times, Number(state.time)), dims = cloud.axes.length;
+  const step = nearest(cloud.times, Number(look.time)), dims = cloud.axes.length;
   const size = cloud.rows * dims, points = cloud.data.subarray(step * size, (step + 1) * size);
-  const whole = state.scale === "fit" ? points : cloud.data, reaches = [0, 0, 0];
+  const whole = look.scale === "fit" ? points : cloud.data, reaches = [0, 0, 0];
   whole.forEach((value, i) => {
     if (Math.abs(value) > reaches[i % dims]) reaches[i % dims] = Math.abs(value);
   });
-  const deep = state.view === "3" && dims > 1, radius = Math.hypot(...reaches) || 1;
+  const deep = look.view === "3" && dims > 1, radius = Math.hypot(...reaches) || 1;
   const [across, up] = deep ? [radius, radius] : reaches.map((one) => Math.max(one, radius / 1e3));
   const zoom = Math.min((0.45 * width) / across, (0.42 * height) / up);
   const project = deep ? turned(zoom, width, height) : (x, y) => [width / 2 + x * zoom, height / 2 - y * zoom, 0];
@@ -56,7 +56,7 @@ function drawCloud() {
   if (deep) drawn.sort((a, b) => a[2] - b[2]);
   for (const [x, y, , i] of drawn) {
     const [label, subclass] = cloud.labels[i];
-    ctx.fillStyle = clusterColour(label, Math.max(subclass, 0), cloud.subclasses);
+    ctx.fillStyle = clusterColour(label, subclass, cloud.shades);
     ctx.beginPath();
     if (subclass % 2 === 1) [ctx.moveTo(x, y - 4.5), ctx.lineTo(x + 4, y + 3), ctx.lineTo(x - 4, y + 3)];
     else ctx.arc(x, y, 4, 0, 7);
@@ -64,7 +64,7 @@ function drawCloud() {
   }
   drawScale(ctx, radius, zoom, height);
   const words = deep ? "drag to turn it" : `across: ${cloud.axes[0]}${dims > 1 ? `; up: ${cloud.axes[1]}` : ""}`;
-  document.getElementById("cloud-read").textContent = `step ${shown(cloud.times[step])}; ${words}`;
+  element("cloud-read").textContent = `${group.time?.name ?? "step"} ${shown(cloud.times[step])}; ${words}`;
 }
 
 function turned(zoom, width, height) {
@@ -113,17 +113,17 @@ function nearest(values, value) {
 }
 
 function listenToCloud() {
-  const canvas = document.getElementById("cloud");
+  const canvas = element("cloud");
   const by = (yaw, pitch) => {
     turn.yaw += yaw;
     turn.pitch = Math.min(1.5, Math.max(-1.5, turn.pitch + pitch));
     drawCloud();
   };
-  canvas.addEventListener("pointerdown", (event) => state.view === "3" && canvas.setPointerCapture(event.pointerId));
-  canvas.addEventListener("pointermove", (event) => event.buttons && state.view === "3" && by(event.movementX / 120, event.movementY / 120));
+  canvas.addEventListener("pointerdown", (event) => look.view === "3" && canvas.setPointerCapture(event.pointerId));
+  canvas.addEventListener("pointermove", (event) => event.buttons && look.view === "3" && by(event.movementX / 120, event.movementY / 120));
   canvas.addEventListener("keydown", (event) => {
     const turns = { ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, -0.1], ArrowDown: [0, 0.1] };
-    if (state.view !== "3" || !turns[event.key]) return;
+    if (look.view !== "3" || !turns[event.key]) return;
     event.preventDefault();
     by(...turns[event.key]);
   });

@@ -12,22 +12,22 @@ const BOUNDARIES = {
 // The value of a run that the map shows.
 function valueOf(group, measure, run, part) {
   const last = measure.times - 1;
-  if (!measure.timed || state.value === "end") return measure.at(run, last, part);
-  if (state.value === "now") return measure.at(run, timeIndex(group), part);
-  const found = phases(measure, run, part, Number(state.threshold));
-  return { largest: found.largest, top: found.top, learned: found.learned }[state.value];
+  if (!measure.timed || look.value === "end") return measure.at(run, last, part);
+  if (look.value === "now") return measure.at(run, timeIndex(group), part);
+  const found = phases(measure, run, part, Number(look.threshold));
+  return { largest: found.largest, top: found.top, learned: found.learned }[look.value];
 }
 
 // Whether a run is beyond the predicted boundary; null where nothing is predicted.
 function beyond(group, measure, run, part) {
-  const threshold = Number(state.threshold);
+  const threshold = Number(look.threshold);
   let value = NaN, level = 0;
-  if (state.boundary === "limit") {
+  if (look.boundary === "limit") {
     const limit = group.predicted.get(measure.name);
     [value, level] = limit ? [limit.at(run, timeIndex(group), part), threshold] : [NaN, 0];
-  } else if (state.boundary === "learned") {
+  } else if (look.boundary === "learned") {
     [value, level] = [-group.number(run, "learning_step", part), -group.time.values[timeIndex(group)]];
-  } else if (state.boundary === "critical") {
+  } else if (look.boundary === "critical") {
     const critical = group.number(run, "critical_learning_rate");
     [value, level] = [group.number(run, "step_size") - critical, 0];
   }
@@ -40,11 +40,11 @@ function orderOf(column) {
 }
 
 function drawMap(group, runs) {
-  const canvas = document.getElementById("map"), told = document.getElementById("map-told");
-  const measure = group.measures.get(state.measure), x = group.column(state.across);
+  const canvas = element("map"), told = element("map-told");
+  const measure = group.measures.get(look.measure), x = group.column(look.across);
   canvas.hidden = !measure || !x;
   if (canvas.hidden) return void (told.textContent = "One run: there is no axis to map.");
-  const y = group.column(state.up), part = Math.min(Number(state.mappart), measure.parts - 1);
+  const y = group.column(look.up), part = Math.min(Number(look.mappart), measure.parts - 1);
   const columns = orderOf(x), rows = y ? orderOf(y).reverse() : [0];
   const found = rows.map(() => columns.map(() => []));
   const placed = (order) => new Map(order.map((one, i) => [one, i]));
@@ -55,15 +55,20 @@ function drawMap(group, runs) {
     const known = some.map((run) => beyond(group, measure, run, part)).filter((one) => one !== null);
     return known.length ? known.filter(Boolean).length * 2 >= known.length : null;
   }));
-  cells = { x, y, columns, rows, found, values, past, at: cells.at, part, measure };
+  cells = { x, y, columns, rows, found, values, past, at: cells.at };
   paintMap(canvas);
-  const lost = found.flat().filter((some, i) => some.length && !Number.isFinite(values.flat()[i])).length;
-  const several = Math.max(...found.flat().map((some) => some.length));
+  const flat = found.flat(), medians = values.flat(), several = largestOf(flat.map((some) => some.length));
+  const crossed = flat.filter((some, i) => some.length && !drawable(medians[i])).length;
+  const poorer = flat.filter((some, i) => drawable(medians[i]) && some.some((run) => !Number.isFinite(valueOf(group, measure, run, part)))).length;
   const words = [several > 1 ? `Medians over up to ${several} runs a cell.` : ""];
-  if (lost) words.push(`${lost} cells have no finite value (crossed).`);
+  if (crossed) words.push(`${crossed} cells have no value to draw (crossed).`);
+  if (poorer) words.push(`In ${poorer} cells some runs have no finite value; medians are of the others.`);
   told.textContent = words.filter(Boolean).join(" ");
   readCell();
 }
+
+// On a logarithmic scale zero is the lowest colour.
+const drawable = (value) => Number.isFinite(value) && (look.logmap !== "1" || value >= 0);
 
 function paintMap(canvas) {
   const { x, y, columns, rows, values, past } = cells, ratio = devicePixelRatio;
@@ -77,19 +82,18 @@ function paintMap(canvas) {
   ctx.font = "12px system-ui";
   const [w, h] = [(width - left - 12) / columns.length, (height - below - above) / rows.length];
   Object.assign(cells, { left, above, w, h });
-  const log = state.logmap === "1", ends = spanOf(values.flat(), log);
+  const log = look.logmap === "1", ends = spanOf(values.flat(), log);
   const scale = (value) => (log ? Math.log(value) : value), [low, high] = ends.map(scale);
   values.forEach((line, j) => line.forEach((value, i) => {
     const share = high > low ? (scale(value) - low) / (high - low) : 0.5;
-    const there = Number.isFinite(share) || (log && value === 0);
-    ctx.fillStyle = there ? mixed(FIELD, Number.isFinite(share) ? share : 0) : css("--rule");
+    ctx.fillStyle = drawable(value) ? mixed(FIELD, Number.isFinite(share) ? share : 0) : css("--rule");
     ctx.fillRect(left + i * w, above + j * h, Math.ceil(w), Math.ceil(h));
-    if (!there && cells.found[j][i].length) crossed(ctx, left + i * w, above + j * h, w, h);
+    if (!drawable(value) && cells.found[j][i].length) crossed(ctx, left + i * w, above + j * h, w, h);
   }));
   ctx.fillStyle = css("--ink");
   edges(ctx);
   const names = columns.map((one) => short(shown(x.values[one])));
-  const widest = 12 + Math.max(...names.map((one) => ctx.measureText(one).width));
+  const widest = 12 + largestOf(names.map((one) => ctx.measureText(one).width));
   ctx.textAlign = "center";
   names.forEach((one, i) => i % Math.ceil(widest / w) || ctx.fillText(one, left + (i + 0.5) * w, height - below + 16));
   ctx.fillText(x.name, left + (columns.length * w) / 2, height - below + 36);
@@ -162,7 +166,7 @@ function scaleBar(ctx, x, y, [low, high, cut]) {
 // What a cell is, in words.
 function readCell() {
   const [i, j] = cells.at, some = cells.found?.[j]?.[i];
-  const out = document.getElementById("map-read");
+  const out = element("map-read");
   if (!some?.length) return void (out.textContent = "");
   const { x, y } = cells, past = cells.past[j][i];
   const where = [`${x.name} ${shown(x.values[cells.columns[i]])}`];
@@ -182,7 +186,7 @@ function openCell() {
 }
 
 function listenToMap() {
-  const canvas = document.getElementById("map");
+  const canvas = element("map");
   const look = (at) => {
     if (!at) return;
     cells.at = at;

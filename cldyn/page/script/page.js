@@ -1,7 +1,6 @@
 // Wiring: controls change the state, the state is drawn and written into the address.
 
 const CONTENT = JSON.parse(document.getElementById("content").textContent);
-const element = (id) => document.getElementById(id);
 const groups = new Map();
 let group, runs = [], drawn, waiting = 0, playing = 0, later = 0;
 
@@ -33,22 +32,20 @@ function choose(change) {
   }
 }
 
-// A measure has other parts, and perhaps no time.
+// Parts of another measure are told apart: by colour, or one is shown.
 function fitMeasure() {
   const measure = group.measures.get(state.measure);
-  const fresh = defaultsOf(group), timed = measure.timed;
   if (state.part !== "all" && Number(state.part) >= measure.parts) state.part = "all";
-  state.mappart = "0";
-  if (state.colour === "part" && measure.parts === 1) state.colour = fresh.colour === "part" ? firstAxis() : fresh.colour;
-  if (!timed && !group.column(state.x)) state.x = firstAxis();
-  if (timed && state.x === "" ) state.x = "time";
+  if (Number(state.mappart) >= measure.parts) state.mappart = "0";
+  if (measure.parts === 1 || state.part !== "all" || [state.colour, state.split].includes(PART)) return;
+  if (measure.parts <= 8) state.colour = PART;
+  else state.part = "0";
 }
-
-const firstAxis = () => (group.varied.find((one) => !REPEATS.includes(one.name)) ?? group.varied[0])?.name ?? "";
 
 // Everything but the table's filters follows the state.
 function drawAll() {
   runs = chosenRuns(group);
+  look = { ...state, ...checked() };
   fillControls();
   drawn = drawCurves(group, runs);
   drawNumbers(group, drawn);
@@ -60,14 +57,15 @@ function drawAll() {
 
 // What moves with time: cursors, the map of now, embeddings; tables follow when it rests.
 function drawTime() {
-  const index = timeIndex(group), measure = group.measures.get(state.measure);
+  look.time = state.time;
+  const index = timeIndex(group), measure = group.measures.get(look.measure);
   if (group.time) {
     element("time").value = index;
     element("time-told").textContent = `${group.time.name} ${shown(group.time.values[index])}`;
   }
-  if (group.column(state.x) && measure?.timed) drawn = drawCurves(group, runs);
+  if (group.column(look.x) && measure?.timed) drawn = drawCurves(group, runs);
   moveCursor(group);
-  if (state.value === "now" || state.boundary === "learned" || group.predicted.get(state.measure)?.timed) drawMap(group, runs);
+  if (look.value === "now" || look.boundary === "learned" || group.predicted.get(look.measure)?.timed) drawMap(group, runs);
   drawCloud();
   clearTimeout(later);
   later = setTimeout(() => {
@@ -78,38 +76,53 @@ function drawTime() {
   }, 150);
 }
 
-function fill(id, pairs, name = id) {
-  const select = element(id), value = state[name];
+// What an address may have wrong that no list of choices mends.
+function checked() {
+  const whole = (words) => (/^\d+$/.test(words) ? Number(words) : NaN), run = whole(state.run);
+  return {
+    run: run < group.runs ? String(run) : "",
+    page: String(whole(state.page) || 0),
+    threshold: Number.isFinite(Number(state.threshold)) ? state.threshold : String(LEARNED),
+  };
+}
+
+// Choices of a control; where what was chosen is none of them, the first one is looked at.
+function fill(id, pairs) {
+  const select = element(id);
   select.replaceChildren(...pairs.map(([key, text]) => make("option", { value: key, textContent: text })));
-  if (!pairs.some(([key]) => key === value)) state[name] = pairs[0]?.[0] ?? "";
-  select.value = state[name];
+  look[id] = pairs.some(([key]) => key === state[id]) ? state[id] : (pairs[0]?.[0] ?? "");
+  select.value = look[id];
   select.closest("label").hidden = pairs.length < 2;
 }
 
 function fillControls() {
-  const measure = group.measures.get(state.measure), axes = group.varied.map((one) => [one.name, one.name]);
-  const parts = measure && measure.parts > 1 ? measure.labels.map((one, i) => [String(i), one]) : [];
-  const numeric = group.varied.filter(isNumeric).map((one) => [one.name, one.name]);
-  const rated = group.numbers.has("step_size") && group.time?.name === "step";
   fill("group", CONTENT.groups.map((one) => [one.name, one.title]));
   fill("measure", [...group.measures.values()].map((one) => [one.name, one.name]));
+  const measure = group.measures.get(look.measure), axes = group.varied.map((one) => [one.name, one.name]);
+  const parts = measure && measure.parts > 1 ? measure.labels.map((one, i) => [String(i), one]) : [];
+  const numbers = group.varied.filter(isNumeric), repeats = numbers.filter((one) => REPEATS.includes(one.name));
+  const numeric = [...numbers.filter((one) => !repeats.includes(one)), ...repeats].map((one) => [one.name, one.name]);
+  const rated = group.numbers.has("step_size") && group.time?.name === "step";
   fill("part", [["all", "all"], ...parts]);
   fill("mappart", parts.length ? parts : [["0", ""]]);
-  fill("x", [...(measure?.timed ? [["time", group.time.name], ...(rated ? [["flow", "flow time"]] : [])] : []), ...numeric]);
+  fill("x", [...(measure?.timed ? [[TIME, group.time.name], ...(rated ? [[FLOW, "flow time"]] : [])] : []), ...numeric]);
   fill("lines", [["median", "median, 10–90 %"], ["runs", "single runs"]]);
-  const beside = parts.length ? [["part", measure.dim]] : [];
-  fill("colour", [["", "one colour"], ...beside, ...axes]);
-  fill("split", [["", "one panel"], ...beside, ...axes]);
+  const beside = parts.length ? [[PART, measure.dim]] : [];
+  const other = (than) => axes.filter(([name]) => group.column(name).axis !== group.column(than)?.axis);
+  fill("colour", [["", "one colour"], ...beside, ...other(look.x)]);
+  fill("split", [["", "one panel"], ...beside, ...other(look.x)]);
   fill("across", axes);
-  fill("up", [["", "nothing"], ...axes.filter(([name]) => group.column(name).axis !== group.column(state.across)?.axis)]);
+  fill("up", [["", "nothing"], ...other(look.across)]);
   const phasesOf = [["end", "at the end"], ["now", "at the slider"], ["largest", "largest over time"], ["top", "time of the largest"], ["learned", "first time ≥ threshold"]];
   fill("value", measure?.timed ? phasesOf : [["now", "as it is"]]);
-  const there = { limit: group.predicted.has(state.measure), learned: group.predicted.has("learning_step") && state.measure === "feature_norms", critical: group.predicted.has("critical_learning_rate") };
+  const there = { limit: group.predicted.has(look.measure), learned: group.predicted.has("learning_step") && look.measure === "feature_norms", critical: group.predicted.has("critical_learning_rate") };
   fill("boundary", Object.entries(BOUNDARIES).filter(([name]) => there[name] ?? true));
-  for (const name of ["logx", "logy", "logmap"]) element(name).checked = state[name] === "1";
-  if (document.activeElement !== element("threshold")) element("threshold").value = state.threshold;
-  element("view").value = state.view;
-  element("scale").value = state.scale;
+  for (const name of ["logx", "logy", "logmap"]) element(name).checked = look[name] === "1";
+  if (document.activeElement !== element("threshold")) element("threshold").value = look.threshold;
+  for (const name of ["view", "scale"]) {
+    look[name] = [...element(name).options].some((one) => one.value === state[name]) ? state[name] : defaults[name];
+    element(name).value = look[name];
+  }
   element("clock").hidden = !group.time || group.time.values.length < 2;
   if (group.time) element("time").max = group.time.values.length - 1;
   element("colours").replaceChildren(...keysOf(measure));
@@ -119,8 +132,8 @@ function fillControls() {
 
 // Keys of the colours, as many as can be told apart.
 function keysOf(measure) {
-  if (!measure || state.colour === "") return [];
-  const values = state.colour === "part" ? measure.labels : group.column(state.colour).values;
+  if (!measure || look.colour === "") return [];
+  const values = look.colour === PART ? measure.labels : group.column(look.colour).values;
   return values.slice(0, 24).map((one, i) => {
     const swatch = make("span", { className: "swatch" });
     swatch.style.background = colourOf(values, i);
@@ -129,7 +142,9 @@ function keysOf(measure) {
 }
 
 function openGroup(name, change = {}) {
+  if (playing) play();
   group = groupOf(name);
+  among = [];
   defaults = { ...defaultsOf(group), group: CONTENT.groups[0].name };
   for (const key of Object.keys(state)) delete state[key];
   Object.assign(state, defaults, { group: group.name }, change);
@@ -191,7 +206,12 @@ function openAddress() {
 }
 
 async function start() {
-  CONTENT.arrays = await Promise.all(CONTENT.arrays.map(decoded));
+  try {
+    CONTENT.arrays = await Promise.all(CONTENT.arrays.map(decoded));
+  } catch (error) {
+    element("notes").append(make("li", { textContent: `This browser cannot read the page's numbers (${error.message}); one of 2023 or later can.` }));
+    return;
+  }
   listen();
   openAddress();
 }

@@ -3,29 +3,33 @@
 const SMALL = 12;
 let smalls = [], among = [];
 
-function openRun(run, some) {
+// Open a run among some; a reader who comes from the table by its keyboard is led to it.
+function openRun(run, some, led = false) {
   among = some ?? among;
   choose({ run: String(run) });
-  document.getElementById("run-part").scrollIntoView({ block: "nearest" });
+  requestAnimationFrame(() => {
+    element("run-part").scrollIntoView({ block: "nearest" });
+    if (led) element("run-title").focus({ preventScroll: true });
+  });
 }
 
 function drawRun(group) {
-  const room = document.getElementById("run-part"), run = Number(state.run || -1);
-  smalls.forEach(({ chart }) => chart.destroy());
+  const room = element("run-part"), run = Number(look.run);
+  smalls.forEach((chart) => chart.destroy());
   smalls = [];
-  const there = state.run !== "" && run >= 0 && run < group.runs;
+  const there = look.run !== "";
   openCloud(group, there ? run : -1);
   room.hidden = !there;
   if (!there) return;
   if (!among.includes(run)) among = [run];
-  document.getElementById("run-name").textContent = runName(group, run) || "the one run";
-  document.getElementById("run-told").textContent = [group.ended(run), among.length > 1 ? `${among.indexOf(run) + 1} of ${among.length}` : ""].filter(Boolean).join("; ");
+  element("run-name").textContent = runName(group, run) || "the one run";
+  element("run-told").textContent = [group.ended(run), among.length > 1 ? `${among.indexOf(run) + 1} of ${among.length}` : ""].filter(Boolean).join("; ");
   for (const [id, by] of [["run-before", -1], ["run-after", 1]]) {
-    const button = document.getElementById(id), other = among[among.indexOf(run) + by];
+    const button = element(id), other = among[among.indexOf(run) + by];
     button.disabled = other === undefined;
     button.onclick = () => openRun(other);
   }
-  const charts = document.getElementById("run-charts");
+  const charts = element("run-charts");
   charts.replaceChildren();
   const timed = [...group.measures.values()].filter((one) => one.timed);
   for (const measure of timed.slice(0, SMALL)) charts.append(small(group, measure, run));
@@ -34,12 +38,12 @@ function drawRun(group) {
 
 function small(group, measure, run) {
   const times = Array.from(group.time.values), parts = [...Array(Math.min(measure.parts, 8)).keys()];
-  const log = state.logy === "1", ink = css("--ink"), rule = css("--rule");
+  const log = look.logy === "1", ink = css("--ink"), rule = css("--rule");
   const hue = (part) => (measure.parts > 1 ? colourOf(measure.labels, part) : ink);
   const axis = { stroke: ink, grid: { stroke: rule }, ticks: { show: false }, font: "11px system-ui" };
   const limit = group.predicted.get(measure.name);
   const marks = parts.map((part) => ({ hue: hue(part), ...(limit?.timed ? { kind: "curve", x: times, y: times.map((_, i) => limit.at(run, i, part)) } : { kind: "limit", y: limit ? limit.at(run, 0, part) : NaN }) }));
-  const width = Math.max(180, Math.min(300, document.getElementById("run-charts").clientWidth - 8));
+  const width = Math.max(180, Math.min(300, element("run-charts").clientWidth - 8));
   const chart = new uPlot(
     {
       width, height: 150, legend: { show: false }, cursor: { show: false }, padding: [6, 8, 0, 0],
@@ -51,13 +55,13 @@ function small(group, measure, run) {
     [times, ...parts.map((part) => gaps(times.map((_, i) => measure.at(run, i, part)), log))],
   );
   chart.over.append(make("div", { className: "now" }));
-  smalls.push({ chart });
-  return make("figure", { className: "small" }, make("figcaption", { textContent: measure.name, title: measure.says }), chart.root);
+  smalls.push(chart);
+  return make("figure", {}, make("figcaption", { textContent: measure.name, title: measure.says }), chart.root);
 }
 
 function drawRunNumbers(group) {
-  const table = document.getElementById("run-numbers"), run = Number(state.run), now = timeIndex(group);
-  if (state.run === "" || !(run < group.runs)) return;
+  const table = element("run-numbers"), run = Number(look.run), now = timeIndex(group);
+  if (look.run === "") return;
   const head = ["measure", group.time ? "at the slider" : "value", "end", "largest", group.time ? `at ${group.time.name}` : "", "predicted"];
   const rows = [...group.measures.values()].flatMap((measure) =>
     measure.labels.slice(0, 12).map((_, part) => {
@@ -75,7 +79,7 @@ function drawRunNumbers(group) {
   }
   const cells = (row, tag) => make("tr", {}, ...row.map((one) => make(tag, { textContent: shown(one) })));
   table.replaceChildren(make("thead", {}, cells(head, "th")), make("tbody", {}, ...rows.map((row) => cells(row, "td"))));
-  for (const { chart } of smalls) {
+  for (const chart of smalls) {
     const mark = chart.over.querySelector(".now");
     mark.style.transform = `translateX(${chart.valToPos(group.time.values[now], "x")}px)`;
   }

@@ -2,14 +2,14 @@
 
 const ROWS = 100;
 
-function runName(group, run) {
-  return group.varied.map((one) => `${one.name} ${shown(group.value(run, one))}`).join(", ");
+function runName(group, run, without) {
+  return group.varied.filter((one) => one.axis !== without).map((one) => `${one.name} ${shown(group.value(run, one))}`).join(", ");
 }
 
 // Whether a value is meant by a filter: 0.05, a text, 1,2,3, >0.1, <=3, 1..4 or !text.
 function meant(value, words) {
   const text = words.trim();
-  if (!text) return true;
+  if (!text || text === "!") return true;
   if (text.startsWith("!")) return !meant(value, text.slice(1));
   if (text.includes(",")) return text.split(",").some((one) => one.trim() && meant(value, one));
   const number = typeof value === "number" ? value : NaN;
@@ -19,8 +19,8 @@ function meant(value, words) {
     return { "<": number < other, ">": number > other, "<=": number <= other, ">=": number >= other }[compared[1]];
   }
   if (span) return number >= Number(span[1]) && number <= Number(span[2]);
-  if (Number.isFinite(number) && text !== "" && Number.isFinite(Number(text))) {
-    return Math.abs(number - Number(text)) <= 1e-9 * Math.max(1, Math.abs(number)) || shown(number) === text;
+  if (Number.isFinite(number) && Number.isFinite(Number(text))) {
+    return Math.abs(number - Number(text)) <= 1e-9 * Math.abs(number) || shown(number) === text;
   }
   return String(value).toLowerCase().includes(text.toLowerCase());
 }
@@ -35,21 +35,21 @@ function chosenRuns(group) {
 // Columns of the table: the settings that differ, then ends of all measures.
 function tableColumns(group) {
   const settings = group.columns.map((column) => ({
-    name: column.name, says: `setting: ${column.says}`, filter: true, setting: column,
+    name: column.name, title: column.name, says: `setting: ${column.says}`, filter: true, setting: column,
     read: (run) => group.value(run, column),
   }));
   const ends = [...group.measures.values()].flatMap((measure) =>
     measure.labels.slice(0, 12).map((_, part) => ({
-      name: measure.label(part), says: `${measure.says}${measure.timed ? ", last record" : ""}`,
+      name: `~${measure.label(part)}`, title: measure.label(part), says: `${measure.says}${measure.timed ? ", last record" : ""}`,
       read: (run) => measure.at(run, measure.times - 1, part),
     })),
   );
-  const ended = { name: "ended", says: "whole, diverged at a step, or missing", filter: true, read: (run) => group.ended(run) || "whole" };
+  const ended = { name: ENDED, title: "ended", says: "whole, diverged at a step, or missing", filter: true, read: (run) => group.ended(run) || "whole" };
   return [...settings, ended, ...ends];
 }
 
 function sorted(runs, columns) {
-  const [name, down] = [state.sort.replace(/^-/, ""), state.sort.startsWith("-")];
+  const [name, down] = [look.sort.replace(/^-/, ""), look.sort.startsWith("-")];
   const column = columns.find((one) => one.name === name);
   if (!column) return runs;
   const keyed = runs.map((run) => [column.read(run), run]);
@@ -61,39 +61,41 @@ function sorted(runs, columns) {
 function drawRuns(group, runs) {
   const columns = tableColumns(group), order = sorted(runs, columns);
   const pages = Math.max(1, Math.ceil(order.length / ROWS));
-  state.page = String(Math.min(Number(state.page), pages - 1));
-  const from = Number(state.page) * ROWS, some = order.slice(from, from + ROWS);
+  look.page = String(Math.min(Number(look.page), pages - 1));
+  const from = Number(look.page) * ROWS, some = order.slice(from, from + ROWS);
   const differs = new Map(columns.map((one) => [one, new Set(runs.map((run) => one.setting && group.index(run, one.setting.axis))).size > 1]));
-  const table = document.getElementById("runs");
+  const table = element("runs");
   const head = columns.map((column) => {
-    const mark = state.sort === column.name ? " ▲" : state.sort === `-${column.name}` ? " ▼" : "";
-    const button = make("button", { type: "button", textContent: column.name + mark, title: column.says, onclick: () => choose({ sort: state.sort === column.name ? `-${column.name}` : column.name, page: "0" }) });
+    const mark = look.sort === column.name ? " ▲" : look.sort === `-${column.name}` ? " ▼" : "";
+    const button = make("button", { type: "button", textContent: column.title + mark, title: column.says, id: `by ${column.name}`, onclick: () => choose({ sort: look.sort === column.name ? `-${column.name}` : column.name, page: "0" }) });
     return make("th", { scope: "col", className: differs.get(column) ? "differs" : "", "aria-sort": mark ? (mark === " ▲" ? "ascending" : "descending") : "none" }, button);
   });
   const body = make("tbody", {}, ...some.map((run) => {
     const ended = group.ended(run);
-    const row = make("tr", { className: [ended && "ended", String(run) === state.run && "open"].filter(Boolean).join(" ") });
-    row.append(make("td", {}, make("button", { type: "button", textContent: "open", "aria-label": `open run ${runName(group, run)}`, onclick: () => openRun(run, order) })));
+    const row = make("tr", { className: [ended && "ended", String(run) === look.run && "open"].filter(Boolean).join(" ") });
+    row.append(make("td", {}, make("button", { type: "button", textContent: "open", "aria-label": `open run ${runName(group, run)}`, onclick: () => openRun(run, order, true) })));
     row.append(...columns.map((column) => make("td", { textContent: shown(column.read(run)), className: differs.get(column) ? "differs" : column.setting ? "same" : "" })));
     return row;
   }));
+  const active = document.activeElement.id;
   table.tHead.rows[0].replaceChildren(make("th", { textContent: "" }), ...head);
   table.tBodies[0].replaceWith(body);
+  if (active.startsWith("by ")) element(active)?.focus(); // sorted by the keyboard
   const diverged = runs.filter((run) => group.ended(run).startsWith("diverged")).length;
-  document.getElementById("runs-told").textContent =
+  element("runs-told").textContent =
     `${runs.length} of ${group.runs} runs` + (diverged ? `, ${diverged} diverged` : "") + (pages > 1 ? `; rows ${from + 1} to ${from + some.length}` : "") + ".";
-  document.getElementById("before").disabled = state.page === "0";
-  document.getElementById("after").disabled = Number(state.page) === pages - 1;
+  element("before").disabled = look.page === "0";
+  element("after").disabled = Number(look.page) === pages - 1;
 }
 
 // Filters are made once for a group, so that typing goes on while all else is drawn anew.
 function makeFilters(group) {
-  const row = document.getElementById("runs").tHead.rows[1];
+  const row = element("runs").tHead.rows[1];
   row.replaceChildren(make("td"), ...tableColumns(group).map((column) => {
     if (!column.filter) return make("td");
     const key = filterKey(column.name);
     const input = make("input", {
-      type: "search", placeholder: "all", value: state[key] ?? "", "aria-label": `filter ${column.name}`,
+      type: "search", placeholder: "all", value: state[key] ?? "", "aria-label": `filter ${column.title}`,
       title: "a value, several (1,2), >0.1, <=3, 1..4, a text, or !text",
       oninput: () => choose({ [key]: input.value, page: "0" }),
     });
@@ -105,11 +107,11 @@ function csvOf(group, runs) {
   const columns = tableColumns(group);
   const cell = (value) => {
     let text = typeof value === "number" ? (Number.isNaN(value) ? "" : String(value)) : String(value);
-    if (typeof value !== "number" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`; // no formula in a sheet
+    if (typeof value !== "number" && /^[=+\-@\t\r\n]/.test(text)) text = `'${text}`; // no formula in a sheet
     return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
   const rows = sorted(runs, columns).map((run) => columns.map((column) => cell(column.read(run))).join(","));
-  return [columns.map((column) => cell(column.name)).join(","), ...rows].join("\r\n") + "\r\n";
+  return [columns.map((column) => cell(column.title)).join(","), ...rows].join("\r\n") + "\r\n";
 }
 
 function exportRuns(group, runs) {

@@ -1,6 +1,7 @@
-// What is looked at, and the address that says so: a link reopens it.
+// What was chosen, the address that says so, and what is looked at.
 
-const state = {};
+const state = {}; // what was chosen; a link with it in its address reopens the view
+let look = {}; // the same, with what there is in place of what this measure has not
 let defaults = {};
 
 function readAddress() {
@@ -16,17 +17,15 @@ function writeAddress() {
   for (const [name, value] of Object.entries(state)) {
     if (String(value) !== String(defaults[name] ?? "")) words.set(name, value);
   }
-  const hash = `#${words}`;
-  if (hash === location.hash || (hash === "#" && !location.hash)) return;
-  written = hash;
-  history.replaceState(null, "", hash);
+  written = words.size ? `#${words}` : "";
+  if (written !== location.hash) history.replaceState(null, "", written || location.pathname);
 }
 
 const FEW_RECORDS = 8; // too few for curves over time
 const MOST_SMALL = 9; // panels by default
 
 const isNumeric = (column) => column.values.every((one) => typeof one === "number");
-const spansDecades = (values) => Math.min(...values) > 0 && Math.max(...values) / Math.min(...values) > 30;
+const spansDecades = (values) => leastOf(values) > 0 && largestOf(values) / leastOf(values) > 30;
 
 // What a group is looked at like before anybody has chosen.
 function defaultsOf(group) {
@@ -45,12 +44,12 @@ function defaultsOf(group) {
   return {
     group: group.name,
     measure: measure?.name ?? "",
-    part: several && !parted ? "0" : "all",
-    x: overTime ? "time" : (x?.name ?? ""),
+    part: measure?.parts > 1 && !parted ? "0" : "all",
+    x: overTime ? TIME : (x?.name ?? ""),
     logx: x && spansDecades(x.values) ? "1" : "",
     logy: "",
     lines: group.runs > 8 ? "median" : "runs",
-    colour: parted ? "part" : (free[0]?.name ?? ""),
+    colour: parted ? PART : (free[0]?.name ?? ""),
     split: parted ? (small?.name ?? "") : (free[1] && free[1].axis.size <= MOST_SMALL ? free[1].name : ""),
     across: across?.name ?? "",
     up: up?.name ?? "",
@@ -68,9 +67,11 @@ function defaultsOf(group) {
   };
 }
 
+// Names of the page's own beside those of axes, which do not begin like this.
+const [TIME, FLOW, PART, ENDED] = ["~time", "~flow", "~part", "~ended"];
+
 function filterNames(group) {
-  return ["ended", ...group.columns.map((one) => one.name)];
+  return [ENDED, ...group.columns.map((one) => one.name)];
 }
 
-// Names of the state in the address; filters are prefixed, so that no coordinate can collide.
 const filterKey = (name) => `filter.${name}`;
