@@ -21,6 +21,7 @@ class Reader:
     def __init__(self, browser, file, address="", **look):
         look = {"viewport": {"width": 1300, "height": 900}, **look}
         self.context = browser.new_context(accept_downloads=True, **look)
+        self.context.set_default_timeout(10_000)
         self.tab = self.context.new_page()
         self.said, self.asked = [], []
         self.tab.on("console", lambda message: self.said.append(message.text))
