@@ -81,7 +81,7 @@ def study() -> Study:
     order_rows, order = _order()
     rows = [*_one_mode(small["one mode"]), *_takeover(small["takeover"]), *_collapse(main, known)]
     rows += [*_bias(main, flow, known), *order_rows, *_random()]
-    limits = known[["feature_norms", "subclass_gap"]]
+    limits = known[["feature_norms", "subclass_gap", "critical_learning_rate"]]
     trajectories = {"": with_predictions(main, limits), "flow": flow, "order": order}
     trajectories |= {name.replace(" ", "-"): dataset for name, dataset in small.items()}
     return Study(rows, trajectories, figure(main, flow, small, known))

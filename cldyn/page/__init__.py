@@ -25,6 +25,7 @@ from cldyn.page.thinning import Thinned, thin
 from cldyn.sweeps import forecast, with_predictions
 from cldyn.sweeps.store import Store
 
+MADE_BY = "Made by cldyn"  # what every page says at its end
 _HERE = files("cldyn.page")
 _SCRIPTS = (
     "data",
@@ -65,6 +66,8 @@ def of_store(path: Path, data: str = "") -> str:
     if groups is not None:
         return of_sweeps(path.resolve().parent.name, groups)
     kept = Store(path)
+    if file := kept.absent():
+        refuse("store", file, "there, as it was written; the same sweep again mends it")
     thinned, notes = thin({"": kept.dataset()})[""], []
     try:
         experiment = kept.located(data)

@@ -24,6 +24,7 @@ NUMBERS: dict[str, tuple[str, str, tuple[str, ...]]] = {
 
 
 PREDICTED = "predicted_"  # before the name of what is predicted
+_CRITICAL = "critical_learning_rate"
 _GIVEN = ("step_size", "smallest_second", "largest_second")  # no predictions
 
 
@@ -35,11 +36,14 @@ def with_predictions(measured: xr.Dataset, known: xr.Dataset) -> xr.Dataset:
         known: of `forecast`, or predictions by name over some of its axes.
 
     Returns:
-        Dataset; NaN where nothing is known of a trajectory.
+        Dataset; NaN where nothing is known of a trajectory, or where its learning rate is above the
+        critical one, so that it ends nowhere.
     """
     beside = {}
     for name, one in known.drop_vars(_GIVEN, errors="ignore").data_vars.items():
         says = str(one.attrs.get("long_name", name)).removeprefix("predicted ")
+        if "step_size" in measured and _CRITICAL in known and name != _CRITICAL:
+            one = one.where(~(measured.step_size > known[_CRITICAL])).assign_attrs(one.attrs)
         plain = one.reset_coords(drop=True).assign_attrs(long_name=f"predicted {says}")
         beside[f"{PREDICTED}{name}"] = plain
     return measured.assign(beside)

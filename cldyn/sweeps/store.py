@@ -160,6 +160,17 @@ class Store:
                 return str(lost[0])
         return ""
 
+    def absent(self) -> str:
+        """A file that should be there and is not, "" if there is none; nothing is read."""
+        recorded, blocks = self.recorded(), self.blocks()
+        for box in map(blocks.box, range(len(blocks))):
+            if steps := int(recorded[box].max()):
+                for name in self.records:
+                    for file in self._files(name, box, steps):
+                        if not file.is_file():
+                            return str(file)
+        return ""
+
     def forget(self, box: Box) -> None:
         """A block is missing again; also what a killed process left beside its chunks."""
         for name in (RECORDED, *self.records):

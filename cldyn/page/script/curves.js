@@ -6,19 +6,22 @@ let charts = [];
 // Lines to draw: a run and a part each, with the places of its colour and of its panel.
 function linesOf(group, runs) {
   const measure = group.measures.get(look.measure);
-  if (!measure) return { measure, lines: [], colours: [""], panels: [""] };
+  if (!measure) return { measure, lines: [], colours: [""], panels: [""], names: [""] };
   const all = [...Array(measure.parts).keys()];
   const parts = look.part === "all" ? all : all.filter((i) => String(i) === look.part);
   const keyed = (name) => {
     if (name === PART) return [measure.labels, (run, part) => part];
     const column = group.column(name);
-    return column ? [column.values, (run) => group.index(run, column.axis)] : [[""], () => 0];
+    if (!column) return [[""], () => 0];
+    return [column.values, (run) => group.index(run, column.axis)];
   };
   const [colours, colour] = keyed(look.colour), [panels, panel] = keyed(look.split);
   const lines = runs.flatMap((run) =>
     parts.map((part) => ({ run, part, colour: colour(run, part), panel: panel(run, part) })),
   );
-  return { measure, lines, colours, panels };
+  const split = group.column(look.split), hue = group.column(look.colour);
+  const names = (column, values) => values.map((one, i) => (column ? group.told(column, i) : shown(one)));
+  return { measure, lines, colours, panels: names(split, panels), names: names(hue, colours) };
 }
 
 // Places along x and what each line is there: [x, (line) => values].
@@ -31,7 +34,8 @@ function along(group, measure, lines) {
     const first = log ? times.findIndex((one) => one > 0) : 0;
     return [times.slice(first), (line) => values(line).slice(first), lines];
   }
-  const rates = finite(lines.map((line) => group.number(line.run, "step_size")));
+  const tame = lines.filter((line) => !group.diverged(line.run));
+  const rates = finite((tame.length ? tame : lines).map((line) => group.number(line.run, "step_size")));
   const last = rates.at(-1) * times.at(-1), least = rates[0] * (times.find((one) => one > 0) ?? 1);
   const grid = Array.from({ length: GRID }, (_, i) => {
     const share = i / (GRID - 1);
@@ -73,7 +77,7 @@ function drawCurves(group, runs) {
   charts.forEach((chart) => chart.destroy());
   charts = [];
   room.replaceChildren();
-  const found = linesOf(group, runs), { measure, panels } = found;
+  const found = linesOf(group, runs), { measure, panels, lines } = found;
   const told = element("curves-told");
   told.textContent = "";
   element("curves-read").textContent = "";
@@ -81,14 +85,17 @@ function drawCurves(group, runs) {
     told.textContent = "There is neither time nor an axis of numbers to draw this measure along; its numbers are below.";
     return found;
   }
-  const used = [...new Set(found.lines.map((line) => line.panel))].sort((a, b) => a - b);
+  if (!lines.length) return void (told.textContent = "No run passes the filters.") ?? found;
+  const used = [...new Set(lines.map((line) => line.panel))].sort((a, b) => a - b);
   const seen = used.slice(0, MOST_PANELS), most = Math.ceil(MOST_LINES / Math.max(seen.length, 1));
   const words = [];
   if (used.length > seen.length) words.push(`${seen.length} of ${used.length} panels are drawn.`);
+  const pooled = look.lines === "median" ? pooledIn(group, lines) : [];
+  if (pooled.length) words.push(`Lines are medians over ${pooled.join(", ")}.`);
   room.classList.toggle("several", seen.length > 1);
   const range = rangeOf(seen.map((panel) => panelOf(group, found, panel, most, words)), words);
   for (const panel of seen) {
-    const title = seen.length > 1 ? `${look.split === PART ? "" : `${look.split} `}${shown(panels[panel])}` : "";
+    const title = seen.length > 1 ? `${look.split === PART ? "" : `${look.split} `}${panels[panel]}` : "";
     const figure = make("figure", {}, make("figcaption", { textContent: title }));
     room.append(figure);
     charts.push(chartOf(group, measure, figure, range.get(panel), seen.length > 1));
@@ -98,20 +105,27 @@ function drawCurves(group, runs) {
   return found;
 }
 
-// Lines of one colour and part each: what is pooled in a median.
-function keyed(lines) {
-  const found = new Map();
+// Lines of one colour and part each, and of one place along an axis if it is given: what is pooled.
+function keyed(lines, column) {
+  const found = new Map(), place = ({ run }) => (column ? group.index(run, column.axis) : 0);
   for (const line of lines) {
-    const key = `${line.panel} ${line.colour} ${line.part}`;
+    const key = `${line.panel} ${line.colour} ${line.part} ${place(line)}`;
     if (!found.has(key)) found.set(key, []);
     found.get(key).push(line);
   }
-  return [...found.values()].sort(([a], [b]) => a.panel - b.panel || a.colour - b.colour || a.part - b.part);
+  const order = ([a], [b]) => a.panel - b.panel || a.colour - b.colour || a.part - b.part || place(a) - place(b);
+  return [...found.values()].sort(order);
+}
+
+// Axes along which the runs of a line differ.
+function pooledIn(group, lines) {
+  const along = group.column(look.x)?.axis, groups = keyed(lines);
+  return group.axes.filter((axis) => axis !== along && groups.some((some) => some.some((line) => group.index(line.run, axis) !== group.index(some[0].run, axis)))).map((axis) => axis.name);
 }
 
 // Series of a panel, and the predictions over it.
 function panelOf(group, found, panel, most, words) {
-  const { measure, colours } = found, log = look.logy === "1";
+  const { measure, colours, names } = found, log = look.logy === "1";
   const mine = found.lines.filter((line) => line.panel === panel);
   const [x, read, lines] = along(group, measure, mine);
   const series = [], bands = [];
@@ -121,53 +135,75 @@ function panelOf(group, found, panel, most, words) {
     if (step > 1) words.push(`One of ${step} lines is drawn, ${Math.ceil(lines.length / step)} in a panel.`);
     for (let i = 0; i < lines.length; i += step) {
       const hue = colourOf(colours, lines[i].colour);
-      add(read(lines[i]), { hue: lines.length > 12 ? faded(hue, 0.6) : hue, width: 1, line: lines[i], name: lineName(group, lines[i], measure) });
+      add(read(lines[i]), { hue: lines.length > 12 ? faded(hue, 0.6) : hue, width: 1, line: lines[i], wild: group.diverged(lines[i].run), name: lineName(group, lines[i], measure) });
     }
   } else {
     for (const some of keyed(lines)) {
       const [{ colour, part }] = some, curves = some.map(read), hue = colourOf(colours, colour);
       const sorted = x.map((_, i) => finite(curves.map((values) => values[i])));
-      const name = [look.colour && shown(colours[colour]), look.colour === PART ? "" : measure.labels[part]].filter(Boolean).join(", ") || "median";
+      const wild = some.some((line) => group.diverged(line.run));
+      const name = [look.colour && names[colour], look.colour === PART ? "" : measure.labels[part]].filter(Boolean).join(", ") || "median";
       const left = sorted.filter((one) => one.length && one.length < some.length).length;
       if (left) words.push("Where some lines have no finite value, medians are of the others.");
-      add(sorted.map((one) => quantile(one, 0.1)), { hue: faded(hue, 0), width: 0 });
-      add(sorted.map((one) => quantile(one, 0.9)), { hue: faded(hue, 0), width: 0 });
+      add(sorted.map((one) => quantile(one, 0.1)), { hue: faded(hue, 0), width: 0, wild });
+      add(sorted.map((one) => quantile(one, 0.9)), { hue: faded(hue, 0), width: 0, wild });
       bands.push({ series: [series.length, series.length - 1], fill: faded(hue, 0.2) });
-      add(sorted.map((one) => quantile(one, 0.5)), { hue, width: 2, name });
+      add(sorted.map((one) => quantile(one, 0.5)), { hue, width: 2, name, wild });
     }
   }
   return { panel, x, series, bands, marks: predictionsOf(group, found, mine) };
 }
+
+// The median of what is predicted of some runs, if it is predicted of all of them.
+const agreed = (values) => (values.every(Number.isFinite) ? median(values) : NaN);
 
 // Limits, bounds, curves and learning steps that theory predicts, of every colour.
 function predictionsOf(group, { measure, colours }, lines) {
   const marks = [], limit = group.predicted.get(measure.name), axis = group.column(look.x);
   for (const some of keyed(lines)) {
     const [{ colour, part }] = some, hue = colourOf(colours, colour);
-    if (limit && (axis || limit.timed)) {
-      const [places, read, merged] = along(group, limit, some), curves = merged.map(read);
-      marks.push({ kind: "curve", hue, x: places, y: places.map((_, i) => median(curves.map((one) => one[i]))) });
+    if (limit && axis) {
+      const at = keyed(some, axis).map((one) => [group.value(one[0].run, axis), agreed(one.map((line) => limit.at(line.run, timeIndex(group), part)))]);
+      const there = at.filter(([x]) => Number.isFinite(x) && (look.logx !== "1" || x > 0)).sort(([a], [b]) => a - b);
+      marks.push({ kind: limit.timed ? "curve" : "limits", hue, x: there.map(([x]) => x), y: there.map(([, y]) => y) });
+    } else if (limit?.timed) {
+      const [places, read, lines] = along(group, limit, some), curves = lines.map(read);
+      const known = curves.every((one) => one.some(Number.isFinite));
+      marks.push({ kind: "curve", hue, x: places, y: places.map((_, i) => (known ? median(curves.map((one) => one[i])) : NaN)) });
     } else if (limit) {
-      marks.push({ kind: "limit", hue, y: median(some.map((line) => limit.at(line.run, 0, part))) });
+      marks.push({ kind: "limit", hue, y: agreed(some.map((line) => limit.at(line.run, 0, part))) });
     }
     if (axis || measure.name !== "feature_norms") continue;
     const scaled = (line) => group.number(line.run, "learning_step", part) * (look.x === FLOW ? group.number(line.run, "step_size") : 1);
-    marks.push({ kind: "learned", hue, x: median(some.map(scaled)), y: LEARNED });
+    marks.push({ kind: "learned", hue, x: agreed(some.map(scaled)), y: LEARNED });
     if (measure.labels[part] === "subclass") {
-      marks.push({ kind: "bound", hue, y: median(some.map((line) => group.number(line.run, "peak_bound"))) });
+      marks.push({ kind: "bound", hue, y: agreed(some.map((line) => group.number(line.run, "peak_bound"))) });
     }
   }
-  return marks.filter((one) => one.kind === "curve" || Number.isFinite(one.y));
+  return marks.filter((one) => one.y.length || Number.isFinite(one.y + (one.x ?? 0)));
 }
 
 // One range of y for all panels, predictions included.
 function rangeOf(panels, words) {
   const log = look.logy === "1";
-  const values = panels.flatMap(({ series, marks }) => [...series.map((one) => one.values), marks.flatMap((one) => one.y)].flat());
-  const [low, high, cut] = spanOf(values.filter((one) => one !== null), log);
-  if (cut) words.push(`Values above ${shown(high)} are beyond the picture.`);
+  const series = panels.flatMap((one) => one.series), tame = series.filter((one) => !one.wild);
+  const values = [...(tame.length ? tame : series).map((one) => one.values), panels.flatMap(({ marks }) => marks.flatMap((one) => one.y))].flat();
+  const [low, high] = spanOf(values.filter((one) => one !== null), log, !tame.length);
+  if (low > high) words.push(log ? "Nothing is above zero, where a logarithmic axis begins." : "There are no finite values.");
+  const above = series.some((one) => one.values.some((value) => value > high));
+  if (above) words.push("What runs away before it diverges is beyond the picture.");
   const ends = low > high ? [log ? 0.1 : 0, 1] : log ? [Math.max(low * 0.8, high * 1e-12), high * 1.25] : uPlot.rangeNum(low, high, 0.08, true);
   return new Map(panels.map((one) => [one.panel, { ...one, ends }]));
+}
+
+// Ticks of a logarithmic axis: powers of ten, few enough to be read, or also 2 and 5 of each.
+function decades(chart, axis, low, high) {
+  const [first, last] = [Math.floor(Math.log10(low)), Math.ceil(Math.log10(high))];
+  const every = Math.ceil((last - first) / 8), ticks = [];
+  for (let power = first; power <= last; power++) {
+    if ((power - first) % every === 0) ticks.push(...(last - first < 3 ? [1, 2, 5] : [1]).map((one) => Number(`${one}e${power}`)));
+  }
+  return ticks.filter((one) => one >= low && one <= high);
 }
 
 function chartOf(group, measure, figure, drawn, narrow) {
@@ -182,8 +218,8 @@ function chartOf(group, measure, figure, drawn, narrow) {
     padding: [8, 18, 0, 0],
     scales: { x: { time: false, distr: look.logx === "1" ? 3 : 1 }, y: { distr: look.logy === "1" ? 3 : 1, range: () => drawn.ends } },
     axes: [
-      { ...axis, label: x, values: look.logx === "1" ? undefined : ticks },
-      { ...axis, label: narrow ? undefined : measure.name, size: 56, values: look.logy === "1" ? undefined : ticks },
+      { ...axis, label: x, values: ticks, splits: look.logx === "1" ? decades : undefined },
+      { ...axis, label: narrow ? undefined : measure.name, size: 56, values: ticks, splits: look.logy === "1" ? decades : undefined },
     ],
     focus: { alpha: look.lines === "runs" ? 0.15 : 1 },
     cursor: { focus: { prox: 24 }, points: { show: false }, drag: { x: true, y: false } },
@@ -202,7 +238,7 @@ function chartOf(group, measure, figure, drawn, narrow) {
   return chart;
 }
 
-const STROKES = { limit: [2, 4], bound: [8, 3, 2, 3], curve: [7, 5] };
+const STROKES = { limit: [2, 4], limits: [2, 4], bound: [8, 3, 2, 3], curve: [7, 5] };
 
 function drawMarks(chart, marks) {
   const { ctx, bbox } = chart, ratio = devicePixelRatio;
@@ -222,7 +258,7 @@ function drawMarks(chart, marks) {
       for (const [i, j] of [[0, -1], [1, 0], [0, 1], [-1, 0]]) ctx.lineTo(x + i * reach, y + j * reach);
       ctx.fillStyle = css("--paper");
       ctx.fill();
-    } else if (mark.kind === "curve") {
+    } else if (mark.y.length) {
       mark.x.forEach((one, i) => {
         const to = Number.isFinite(mark.y[i - 1]) ? "lineTo" : "moveTo";
         if (Number.isFinite(mark.y[i])) ctx[to](chart.valToPos(one, "x", true), chart.valToPos(mark.y[i], "y", true));

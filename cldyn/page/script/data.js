@@ -3,6 +3,7 @@
 const KINDS = { float32: Float32Array, float64: Float64Array, int32: Int32Array, int16: Int16Array };
 const REPEATS = ["seed", "data_seed"];
 const LEARNED = 0.1; // |W v| that counts as learned
+const MISSING = "missing";
 
 // An array as it was: base64, inflated, and the bytes of every number beside each other again.
 async function decoded(array) {
@@ -55,6 +56,15 @@ class Group {
   value(run, column) {
     return column.values[this.index(run, column.axis)];
   }
+  diverged(run) {
+    return this.ended(run).startsWith("diverged");
+  }
+  // A value of a column in words; where it does not tell the axis's places apart, all that do.
+  told(column, i) {
+    const unique = new Set(column.values).size === column.values.length;
+    const several = column.axis.columns.filter((one) => new Set(one.values).size > 1);
+    return unique || several.length < 2 ? shown(column.values[i]) : several.map((one) => `${one.name} ${shown(one.values[i])}`).join(", ");
+  }
   column(name) {
     return this.columns.find((one) => one.name === name);
   }
@@ -66,7 +76,7 @@ class Group {
   ended(run) {
     const last = this.time ? this.time.values.at(-1) : NaN;
     const recorded = this.numbers.get("recorded")?.at(run, 0, 0);
-    if (recorded === 0) return "missing";
+    if (recorded === 0) return MISSING;
     const steps = this.number(run, "finite_steps");
     const until = recorded ? this.time.values[recorded - 1] : last;
     if (this.time?.name === "step" && steps < until) return `diverged at step ${steps}`;
@@ -93,18 +103,19 @@ function median(values) {
 const largestOf = (values) => values.reduce((one, other) => Math.max(one, other), -Infinity);
 const leastOf = (values) => values.reduce((one, other) => Math.min(one, other), Infinity);
 
-// Least and largest of some values; on a linear scale without the few that run away, as training
-// does before it diverges, and whether there are such.
-function spanOf(values, log) {
+// Least and largest of some values, and whether there are larger ones: where the few that run away,
+// as training does before it diverges, are to be cut.
+function spanOf(values, log, cutting = true) {
   const all = finite(values).filter((one) => !log || one > 0);
-  const high = log ? Infinity : all[0] + 4 * (quantile(all, 0.95) - all[0]);
+  const high = log || !cutting ? Infinity : all[0] + 4 * (quantile(all, 0.95) - all[0]);
   const cut = high > all[0] && all.at(-1) > high;
   return [all[0] ?? Infinity, cut ? high : (all.at(-1) ?? -Infinity), cut];
 }
 
-// When a curve of one part of a run is largest, and when it is first at a threshold or above.
+// When a curve of one part of a run is largest, when it is first at a threshold or above, and how far
+// the records around that are apart.
 function phases(measure, run, part, threshold) {
-  let top = -1, learned = NaN, largest = -Infinity;
+  let top = -1, learned = NaN, largest = -Infinity, apart = 0;
   const times = measure.group.time.values;
   for (let i = 0; i < measure.times; i++) {
     const value = measure.at(run, i, part);
@@ -112,9 +123,10 @@ function phases(measure, run, part, threshold) {
     if (!(value >= threshold) || Number.isFinite(learned)) continue;
     const before = i ? measure.at(run, i - 1, part) : NaN;
     const share = before > 0 ? Math.log(threshold / before) / Math.log(value / before) : 1;
-    learned = i ? times[i - 1] + share * (times[i] - times[i - 1]) : times[0];
+    apart = i ? times[i] - times[i - 1] : 0;
+    learned = i ? times[i - 1] + share * apart : times[0];
   }
-  return { largest: top < 0 ? NaN : largest, top: top < 0 ? NaN : times[top], learned };
+  return { largest: top < 0 ? NaN : largest, top: top < 0 ? NaN : times[top], learned, apart };
 }
 
 function shown(value) {

@@ -3,14 +3,15 @@
 const turn = { yaw: 0.6, pitch: 0.4 };
 let cloud = null;
 
-// The embeddings that are kept of a run, or of the one nearest to it.
-function openCloud(group, run) {
+// The embeddings that are kept of a run, or of the one nearest to it; of none, of the first shown.
+function openCloud(group, open) {
+  const run = open >= 0 ? open : (runs[0] ?? 0);
   const told = group.embeddings, note = element("cloud-told");
   element("cloud-part").hidden = !told;
   cloud = null;
   if (!told) return;
   const far = (other) => group.axes.filter((axis) => group.index(other, axis) !== group.index(run, axis)).length;
-  const away = told.runs.map((other) => (run < 0 ? 0 : far(other))), at = away.indexOf(leastOf(away));
+  const away = told.runs.map(far), at = away.indexOf(leastOf(away));
   const known = told.runs.length < group.runs ? `Embeddings are kept of ${told.runs.length} of ${group.runs} runs. ` : "";
   note.textContent = told.runs[at] === run || group.runs === 1 ? "" : `${known}Shown: ${runName(group, told.runs[at])}.`;
   const data = CONTENT.arrays[told.array];
@@ -21,8 +22,8 @@ function openCloud(group, run) {
   const names = [...new Set(labels.map(String))].map((one) => one.split(",").map(Number));
   cloud.shades = told.subclasses.length || 1;
   const keys = names.sort((a, b) => a[0] - b[0] || a[1] - b[1]).slice(0, 24).map(([label, subclass]) => {
-    const swatch = make("span", { className: "swatch dot" });
-    swatch.style.background = clusterColour(label, subclass, cloud.shades);
+    const swatch = make("span", { textContent: subclass % 2 ? "▲ " : "● " });
+    swatch.style.color = clusterColour(label, subclass, cloud.shades);
     return make("li", {}, swatch, `class ${told.classes[label]}${told.subclasses.length ? `, subclass ${told.subclasses[subclass]}` : ""}`);
   });
   element("cloud-keys").replaceChildren(...(told.classes.length ? keys : []));

@@ -9,6 +9,12 @@ const BOUNDARIES = {
   none: "none",
 };
 
+const SIDES = {
+  limit: (past) => `${past ? "≥" : "<"} ${shown(Number(look.threshold))}`,
+  learned: (past) => (past ? "learned by now" : "not learned yet"),
+  critical: (past) => `${past ? "above" : "below"} the critical rate`,
+};
+
 // The value of a run that the map shows.
 function valueOf(group, measure, run, part) {
   const last = measure.times - 1;
@@ -53,7 +59,7 @@ function drawMap(group, runs) {
   const values = found.map((line) => line.map((some) => median(some.map((run) => valueOf(group, measure, run, part)))));
   const past = found.map((line) => line.map((some) => {
     const known = some.map((run) => beyond(group, measure, run, part)).filter((one) => one !== null);
-    return known.length ? known.filter(Boolean).length * 2 >= known.length : null;
+    return known.length && known.length === some.length ? known.filter(Boolean).length * 2 >= known.length : null;
   }));
   cells = { x, y, columns, rows, found, values, past, at: cells.at };
   paintMap(canvas);
@@ -63,9 +69,11 @@ function drawMap(group, runs) {
   const words = [several > 1 ? `Medians over up to ${several} runs a cell.` : ""];
   if (crossed) words.push(`${crossed} cells have no value to draw (crossed).`);
   if (poorer) words.push(`In ${poorer} cells some runs have no finite value; medians are of the others.`);
-  told.textContent = words.filter(Boolean).join(" ");
+  told.textContent = runs.length ? words.filter(Boolean).join(" ") : "No run passes the filters.";
   readCell();
 }
+
+const SPAN = 0.02; // of the largest value, which colours span at least
 
 // On a logarithmic scale zero is the lowest colour.
 const drawable = (value) => Number.isFinite(value) && (look.logmap !== "1" || value >= 0);
@@ -83,7 +91,8 @@ function paintMap(canvas) {
   const [w, h] = [(width - left - 12) / columns.length, (height - below - above) / rows.length];
   Object.assign(cells, { left, above, w, h });
   const log = look.logmap === "1", ends = spanOf(values.flat(), log);
-  const scale = (value) => (log ? Math.log(value) : value), [low, high] = ends.map(scale);
+  const scale = (value) => (log ? Math.log(value) : value), [, top] = ends.map(scale);
+  const low = Math.min(scale(ends[0]), top - SPAN * (log ? 1 : Math.abs(top))), high = top; // noise stays pale
   values.forEach((line, j) => line.forEach((value, i) => {
     const share = high > low ? (scale(value) - low) / (high - low) : 0.5;
     ctx.fillStyle = drawable(value) ? mixed(FIELD, Number.isFinite(share) ? share : 0) : css("--rule");
@@ -92,17 +101,17 @@ function paintMap(canvas) {
   }));
   ctx.fillStyle = css("--ink");
   edges(ctx);
-  const names = columns.map((one) => short(shown(x.values[one])));
+  const names = columns.map((one) => short(group.told(x, one)));
   const widest = 12 + largestOf(names.map((one) => ctx.measureText(one).width));
   ctx.textAlign = "center";
   names.forEach((one, i) => i % Math.ceil(widest / w) || ctx.fillText(one, left + (i + 0.5) * w, height - below + 16));
   ctx.fillText(x.name, left + (columns.length * w) / 2, height - below + 36);
   ctx.textAlign = "right";
   const skip = Math.ceil(rows.length / Math.max(1, Math.floor((height - below - above) / 16)));
-  if (y) rows.forEach((one, j) => j % skip || ctx.fillText(short(shown(y.values[one]), 10), left - 6, above + (j + 0.5) * h + 4));
+  if (y) rows.forEach((one, j) => j % skip || ctx.fillText(short(group.told(y, one), 10), left - 6, above + (j + 0.5) * h + 4));
   ctx.textAlign = "left";
   if (y) ctx.fillText(y.name, 4, above - 20 + 8);
-  scaleBar(ctx, width - 232, 6, ends);
+  scaleBar(ctx, width - 232, 6, [log ? ends[0] : low, ends[1], ends[2]]);
   const [i, j] = cells.at;
   if (document.activeElement === canvas) {
     ctx.lineWidth = 2;
@@ -169,9 +178,9 @@ function readCell() {
   const out = element("map-read");
   if (!some?.length) return void (out.textContent = "");
   const { x, y } = cells, past = cells.past[j][i];
-  const where = [`${x.name} ${shown(x.values[cells.columns[i]])}`];
-  if (y) where.push(`${y.name} ${shown(y.values[cells.rows[j]])}`);
-  const side = past === null ? "" : `; predicted ${past ? "beyond" : "short of"} the boundary`;
+  const where = [`${x.name} ${group.told(x, cells.columns[i])}`];
+  if (y) where.push(`${y.name} ${group.told(y, cells.rows[j])}`);
+  const side = past === null ? "" : `; predicted ${SIDES[look.boundary](past)}`;
   out.textContent = `${where.join(", ")}: ${shown(cells.values[j][i])}${side}`;
 }
 

@@ -1,41 +1,62 @@
-// What the curves show, as numbers: medians over the lines of a panel and colour.
-function drawNumbers(group, { measure, lines, colours, panels }) {
+// What the curves show, as numbers: medians over what is one line, or one point of it over an axis.
+
+const MOST_ROWS = 200;
+
+// How many of some runs a number is of, and what the others are.
+function counted(group, some, there) {
+  const ended = some.map((line) => group.ended(line.run)), missing = ended.filter((one) => one === MISSING).length;
+  const diverged = some.filter((line) => group.diverged(line.run)).length;
+  const rest = [missing && `${missing} missing`, diverged && `${diverged} diverged`].filter(Boolean).join(", ");
+  return there < some.length ? `${there} of ${some.length}${rest && `: ${rest}`}` : some.length;
+}
+
+// A median, of how many where not of all, and how far records are apart where that is felt.
+function medianOf(values, apart = 0) {
+  const there = finite(values), middle = quantile(there, 0.5), words = [];
+  if (!there.length) return "-";
+  if (there.length < values.length) words.push(`${there.length} of ${values.length}`);
+  if (apart > 0.1 * Math.abs(middle)) words.push(`records ${shown(apart)} apart`);
+  return shown(middle) + (words.length ? ` (${words.join(", ")})` : "");
+}
+
+function drawNumbers(group, { measure, lines, panels, names, colours }) {
   const table = element("numbers"), threshold = Number(look.threshold);
   table.replaceChildren();
   if (!measure) return;
-  const now = timeIndex(group), last = measure.times - 1, step = group.time?.label.split(" ").at(-1) ?? "";
+  const axis = group.column(look.x), now = timeIndex(group), last = measure.times - 1, step = group.time?.name ?? "";
   const limit = group.predicted.get(measure.name);
-  const named = (name) => (name === PART ? "" : name);
-  const head = [named(look.split), named(look.colour), measure.dim, "lines"];
-  head.push(measure.timed ? "at the slider" : "value");
-  if (measure.timed) head.push("end", "largest", `at ${step}`, `first ≥ ${shown(threshold)}`);
-  if (limit) head.push("predicted");
-  if (measure.name === "feature_norms" && group.predicted.has("learning_step")) head.push("predicted first ≥ 0.1");
-  table.append(make("thead", {}, make("tr", {}, ...head.map((one) => make("th", { scope: "col", textContent: one })))));
-  const body = make("tbody");
-  for (const some of keyed(lines).slice(0, 64)) {
-    const [{ panel, colour, part }] = some, there = some.filter((line) => Number.isFinite(measure.at(line.run, last, part))).length;
-    const cells = [shown(panels[panel]), shown(colours[colour]), measure.labels[part], there < some.length ? `${there} of ${some.length} finite` : some.length];
-    const over = (read) => shown(median(some.map(read)));
-    cells.push(over((line) => measure.at(line.run, now, line.part)));
+  const early = measure.name === "feature_norms" && group.predicted.has("learning_step");
+  const columns = [
+    [look.split === PART ? "" : look.split, ({ panel }) => panels[panel]],
+    [look.colour === PART ? "" : look.colour, ({ colour }) => names[colour]],
+    [axis?.name ?? "", ({ run }) => group.told(axis, group.index(run, axis.axis))],
+    [measure.dim, ({ part }) => measure.labels[part]],
+  ].filter(([name]) => name);
+  const groups = keyed(lines, axis);
+  const rows = groups.slice(0, MOST_ROWS).map((some) => {
+    const [{ part }] = some, of = (time) => some.map((line) => measure.at(line.run, time, part));
+    const there = some.filter((line) => Number.isFinite(measure.at(line.run, last, part))).length;
+    const cells = [["lines", counted(group, some, there)], [measure.timed ? "at the slider" : "value", medianOf(of(now))]];
+    if (measure.timed) cells.push(["end", medianOf(of(last))]);
+    if (limit) cells.push(["predicted", medianOf(some.map((line) => limit.at(line.run, now, part)))]);
     if (measure.timed) {
-      const found = some.map((line) => phases(measure, line.run, line.part, threshold));
-      const learned = found.filter((one) => Number.isFinite(one.learned)).length;
-      cells.push(over((line) => measure.at(line.run, last, line.part)));
-      cells.push(shown(median(found.map((one) => one.largest))), shown(median(found.map((one) => one.top))));
-      cells.push(learned ? shown(median(found.map((one) => one.learned))) + (learned < found.length ? ` (${learned} of ${found.length})` : "") : "never");
+      const found = some.map((line) => phases(measure, line.run, part, threshold)), told = found.filter((one) => Number.isFinite(one.largest));
+      const learned = medianOf(told.map((one) => one.learned), largestOf(told.map((one) => one.apart)));
+      cells.push([`first ≥ ${shown(threshold)}`, told.length && learned === "-" ? "never" : learned]);
+      if (early) cells.push([`predicted first ≥ ${LEARNED}`, medianOf(some.map((line) => group.number(line.run, "learning_step", part)))]);
+      cells.push(["largest", medianOf(told.map((one) => one.largest))], [`at ${step}`, medianOf(told.map((one) => one.top))]);
     }
-    if (limit) cells.push(over((line) => limit.at(line.run, now, line.part)));
-    if (head.at(-1).startsWith("predicted first")) cells.push(over((line) => group.number(line.run, "learning_step", line.part)));
-    const row = make("tr", {}, ...cells.map((one) => make("td", { textContent: one })));
-    const swatch = make("span", { className: "swatch" });
-    swatch.style.background = colourOf(colours, colour);
-    row.children[look.colour === PART ? 2 : 1].prepend(swatch);
-    body.append(row);
-  }
-  table.append(body);
-  [...table.rows[0].cells].forEach((cell, i) => {
-    const empty = cell.textContent === "" && !(i === 1 && look.colour === "");
-    if (empty) for (const row of table.rows) row.cells[i].hidden = true;
+    return [...columns.map(([name, read]) => [name, read(some[0])]), ...cells];
   });
+  const cell = (tag, text) => make(tag, { textContent: text });
+  const head = rows.length ? rows[0].map(([name]) => cell("th", name)) : [];
+  const body = rows.map((row) => make("tr", {}, ...row.map(([, text]) => cell("td", text))));
+  const place = columns.findIndex(([name]) => name === (look.colour === PART ? measure.dim : look.colour));
+  body.forEach((row, i) => {
+    const swatch = make("span", { className: "swatch" });
+    swatch.style.background = colourOf(colours, groups[i][0].colour);
+    row.cells[Math.max(place, 0)].prepend(swatch);
+  });
+  table.append(make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...body));
+  element("numbers-told").textContent = groups.length > MOST_ROWS ? `${MOST_ROWS} of ${groups.length} rows are shown.` : "";
 }

@@ -90,7 +90,7 @@ function checked() {
 function fill(id, pairs) {
   const select = element(id);
   select.replaceChildren(...pairs.map(([key, text]) => make("option", { value: key, textContent: text })));
-  look[id] = pairs.some(([key]) => key === state[id]) ? state[id] : (pairs[0]?.[0] ?? "");
+  look[id] = [state[id], defaults[id]].find((one) => pairs.some(([key]) => key === one)) ?? pairs[0]?.[0] ?? "";
   select.value = look[id];
   select.closest("label").hidden = pairs.length < 2;
 }
@@ -134,10 +134,11 @@ function fillControls() {
 function keysOf(measure) {
   if (!measure || look.colour === "") return [];
   const values = look.colour === PART ? measure.labels : group.column(look.colour).values;
-  return values.slice(0, 24).map((one, i) => {
+  const column = group.column(look.colour), chosen = (i) => look.colour !== PART || look.part === "all" || look.part === String(i);
+  return [...values.keys()].filter(chosen).slice(0, 24).map((i) => {
     const swatch = make("span", { className: "swatch" });
     swatch.style.background = colourOf(values, i);
-    return make("li", {}, swatch, shown(one));
+    return make("li", {}, swatch, column ? group.told(column, i) : shown(values[i]));
   });
 }
 
@@ -149,7 +150,8 @@ function openGroup(name, change = {}) {
   for (const key of Object.keys(state)) delete state[key];
   Object.assign(state, defaults, { group: group.name }, change);
   makeFilters(group);
-  const notes = [...CONTENT.notes, ...group.notes];
+  const notes = [...CONTENT.notes, ...group.notes], seen = CONTENT.groups.filter((one) => one.embeddings && one.name !== group.name);
+  if (!group.embeddings && seen.length) notes.push(`Test embeddings are kept of another sweep: ${seen.map((one) => one.title).join(", ")}.`);
   element("notes").replaceChildren(...notes.map((one) => make("li", { textContent: one })));
   element("settings").replaceChildren(...group.settings.map(([name, value]) => {
     const swept = group.varied.some((one) => one.name === name);
@@ -195,6 +197,7 @@ function listen() {
   let width = innerWidth;
   addEventListener("resize", () => width !== innerWidth && ((width = innerWidth), choose({ page: state.page })));
   addEventListener("hashchange", () => location.hash !== written && openAddress());
+  addEventListener("keydown", (event) => event.key === "Escape" && look.run && choose({ run: "" }));
   listenToMap();
   listenToCloud();
 }

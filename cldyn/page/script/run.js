@@ -8,7 +8,8 @@ function openRun(run, some, led = false) {
   among = some ?? among;
   choose({ run: String(run) });
   requestAnimationFrame(() => {
-    element("run-part").scrollIntoView({ block: "nearest" });
+    const { top } = element("run-title").getBoundingClientRect();
+    if (top < 60 || top > innerHeight - 120) element("run-part").scrollIntoView();
     if (led) element("run-title").focus({ preventScroll: true });
   });
 }
@@ -46,11 +47,11 @@ function small(group, measure, run) {
   const width = Math.max(180, Math.min(300, element("run-charts").clientWidth - 8));
   const chart = new uPlot(
     {
-      width, height: 150, legend: { show: false }, cursor: { show: false }, padding: [6, 8, 0, 0],
+      width, height: 150, legend: { show: false }, cursor: { show: false }, padding: [6, 20, 0, 0],
       scales: { x: { time: false }, y: { distr: log ? 3 : 1 } },
-      axes: [{ ...axis, size: 26, values: (_, all) => all.map(shown) }, { ...axis, size: 50, values: log ? undefined : (_, all) => all.map(shown) }],
+      axes: [{ ...axis, size: 26, values: (_, all) => all.map(shown) }, { ...axis, size: 50, values: (_, all) => all.map(shown), splits: log ? decades : undefined }],
       series: [{}, ...parts.map((part) => ({ stroke: hue(part), width: 1.5, points: { show: false } }))],
-      hooks: { draw: [(one) => drawMarks(one, marks.filter((mark) => mark.kind === "curve" || Number.isFinite(mark.y)))] },
+      hooks: { draw: [(one) => drawMarks(one, marks.filter((mark) => mark.y.length || Number.isFinite(mark.y)))] },
     },
     [times, ...parts.map((part) => gaps(times.map((_, i) => measure.at(run, i, part)), log))],
   );

@@ -9,16 +9,19 @@ function runName(group, run, without) {
 // Whether a value is meant by a filter: 0.05, a text, 1,2,3, >0.1, <=3, 1..4 or !text.
 function meant(value, words) {
   const text = words.trim();
-  if (!text || text === "!") return true;
+  if (!text || text === "!" || String(value) === text) return true;
   if (text.startsWith("!")) return !meant(value, text.slice(1));
+  const bounds = text.split(/\s+/);
+  if (bounds.length > 1 && bounds.every((one) => /^[<>]/.test(one))) return bounds.every((one) => meant(value, one));
+  if (text.startsWith("(")) return false; // a tuple, as it stands
   if (text.includes(",")) return text.split(",").some((one) => one.trim() && meant(value, one));
   const number = typeof value === "number" ? value : NaN;
-  const compared = text.match(/^(<=|>=|<|>)\s*(\S+)$/), span = text.match(/^(\S+?)\.\.(\S+)$/);
+  const compared = text.match(/^(<=|>=|<|>|=)\s*(\S+)$/), span = text.match(/^(\S*?)\.\.(\S*)$/);
   if (compared) {
     const other = Number(compared[2]);
-    return { "<": number < other, ">": number > other, "<=": number <= other, ">=": number >= other }[compared[1]];
+    return { "=": meant(value, compared[2]), "<": number < other, ">": number > other, "<=": number <= other, ">=": number >= other }[compared[1]];
   }
-  if (span) return number >= Number(span[1]) && number <= Number(span[2]);
+  if (span) return number >= (span[1] === "" ? -Infinity : Number(span[1])) && number <= (span[2] === "" ? Infinity : Number(span[2]));
   if (Number.isFinite(number) && Number.isFinite(Number(text))) {
     return Math.abs(number - Number(text)) <= 1e-9 * Math.abs(number) || shown(number) === text;
   }
@@ -28,7 +31,7 @@ function meant(value, words) {
 function chosenRuns(group) {
   const filters = filterNames(group).filter((name) => state[filterKey(name)]).map((name) => [group.column(name), state[filterKey(name)]]);
   return [...Array(group.runs).keys()].filter((run) =>
-    filters.every(([column, words]) => meant(column ? group.value(run, column) : group.ended(run) || "whole", words)),
+    filters.every(([column, words]) => meant(column ? group.value(run, column) : group.ended(run) || "finished", words)),
   );
 }
 
@@ -44,7 +47,7 @@ function tableColumns(group) {
       read: (run) => measure.at(run, measure.times - 1, part),
     })),
   );
-  const ended = { name: ENDED, title: "ended", says: "whole, diverged at a step, or missing", filter: true, read: (run) => group.ended(run) || "whole" };
+  const ended = { name: ENDED, title: "ended", says: "finished, diverged at a step, or missing", filter: true, read: (run) => group.ended(run) || "finished" };
   return [...settings, ended, ...ends];
 }
 
@@ -81,9 +84,9 @@ function drawRuns(group, runs) {
   table.tHead.rows[0].replaceChildren(make("th", { textContent: "" }), ...head);
   table.tBodies[0].replaceWith(body);
   if (active.startsWith("by ")) element(active)?.focus(); // sorted by the keyboard
-  const diverged = runs.filter((run) => group.ended(run).startsWith("diverged")).length;
+  const diverged = runs.filter((run) => group.diverged(run)).length, missing = runs.filter((run) => group.ended(run) === MISSING).length;
   element("runs-told").textContent =
-    `${runs.length} of ${group.runs} runs` + (diverged ? `, ${diverged} diverged` : "") + (pages > 1 ? `; rows ${from + 1} to ${from + some.length}` : "") + ".";
+    `${runs.length} of ${group.runs} runs` + (diverged ? `, ${diverged} diverged` : "") + (missing ? `, ${missing} missing` : "") + (pages > 1 ? `; rows ${from + 1} to ${from + some.length}` : "") + ".";
   element("before").disabled = look.page === "0";
   element("after").disabled = Number(look.page) === pages - 1;
 }
@@ -104,7 +107,8 @@ function makeFilters(group) {
 }
 
 function csvOf(group, runs) {
-  const columns = tableColumns(group);
+  const last = group.time && { title: `last ${group.time.name}`, read: () => group.time.values.at(-1) };
+  const columns = [...tableColumns(group), ...(last ? [last] : [])];
   const cell = (value) => {
     let text = typeof value === "number" ? (Number.isNaN(value) ? "" : String(value)) : String(value);
     if (typeof value !== "number" && /^[=+\-@\t\r\n]/.test(text)) text = `'${text}`; // no formula in a sheet

@@ -27,10 +27,21 @@ const MOST_SMALL = 9; // panels by default
 const isNumeric = (column) => column.values.every((one) => typeof one === "number");
 const spansDecades = (values) => leastOf(values) > 0 && largestOf(values) / leastOf(values) > 30;
 
+// The part whose last values differ the most between runs.
+function widestPart(group, measure) {
+  const some = [...Array(Math.min(group.runs, 1000)).keys()].map((i) => Math.floor((i * group.runs) / Math.min(group.runs, 1000)));
+  const spreads = measure.labels.map((_, part) => {
+    const ends = finite(some.map((run) => measure.at(run, measure.times - 1, part)));
+    return ends.length ? quantile(ends, 0.9) - quantile(ends, 0.1) : -1;
+  });
+  return spreads.indexOf(largestOf(spreads));
+}
+
 // What a group is looked at like before anybody has chosen.
 function defaultsOf(group) {
   const measures = [...group.measures.values()];
-  const measure = group.measures.get("feature_norms") ?? measures.find((one) => one.timed) ?? measures[0];
+  const known = ["feature_norms", "class_accuracy", "class_gap", "loss"].find((name) => group.measures.has(name));
+  const measure = group.measures.get(known) ?? measures.find((one) => one.timed) ?? measures[0];
   const firsts = [...new Map(group.varied.map((one) => [one.axis, one]).reverse()).values()].reverse();
   const own = firsts.filter((one) => !REPEATS.includes(one.name));
   const longest = own.filter(isNumeric).sort((a, b) => b.axis.size - a.axis.size)[0];
@@ -56,7 +67,7 @@ function defaultsOf(group) {
     value: measure?.timed ? "end" : "now",
     threshold: String(LEARNED),
     boundary: "limit",
-    mappart: "0",
+    mappart: String(measure ? widestPart(group, measure) : 0),
     logmap: "",
     time: String(group.time ? group.time.values.at(-1) : 0),
     run: "",
