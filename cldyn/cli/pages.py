@@ -10,6 +10,8 @@ from cldyn import page
 from cldyn.checks import refuse, require
 from cldyn.cli.results import Data, check_file
 
+_MADE_BY = "Made by cldyn"  # what every page says at its end
+
 
 @dataclass(frozen=True)
 class Page:
@@ -58,6 +60,6 @@ def _check(out: Path) -> None:
     good = out.suffix == ".html" and not inside
     require(good, "out", str(out), "a file.html, outside of any store")
     if out.exists():
-        ours = out.is_file() and page.MADE_BY in out.read_text(encoding="utf-8", errors="replace")
+        ours = out.is_file() and _MADE_BY in out.read_text(encoding="utf-8", errors="replace")
         require(ours, "out", str(out), "a new file, or an earlier page")
     check_file("out", out)

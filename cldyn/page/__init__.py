@@ -25,7 +25,6 @@ from cldyn.page.thinning import Thinned, thin
 from cldyn.sweeps import forecast, with_predictions
 from cldyn.sweeps.store import Store
 
-MADE_BY = "Made by cldyn"  # what every page says at its end
 _HERE = files("cldyn.page")
 _SCRIPTS = (
     "data",

@@ -51,7 +51,9 @@ function drawMap(group, runs) {
   canvas.hidden = !measure || !x;
   if (canvas.hidden) return void (told.textContent = "One run: there is no axis to map.");
   const y = group.column(look.up), part = Math.min(Number(look.mappart), measure.parts - 1);
-  const columns = orderOf(x), rows = y ? orderOf(y).reverse() : [0];
+  const there = (column) => new Set(runs.map((run) => group.index(run, column.axis)));
+  const shownOf = (column, used) => orderOf(column).filter((one) => used.has(one));
+  const columns = shownOf(x, there(x)), rows = y ? shownOf(y, there(y)).reverse() : [0];
   const found = rows.map(() => columns.map(() => []));
   const placed = (order) => new Map(order.map((one, i) => [one, i]));
   const [column, row] = [placed(columns), placed(rows)];
