@@ -2,7 +2,8 @@
 
 content, thinning, cloud       from datasets to JSON and typed arrays
 template.html  page.css        the page
-script/        data, state, colours, curves, numbers, map, embeddings, runs, run; page wires them
+script/        data, state, colours; curves, predictions, numbers; map; embeddings; runs, run;
+               page wires them
 library/       uPlot, the one library, as it was published
 """
 
@@ -27,17 +28,9 @@ from cldyn.sweeps.store import Store
 
 _HERE = files("cldyn.page")
 _SCRIPTS = (
-    "data",
-    "state",
-    "colours",
-    "curves",
-    "numbers",
-    "map",
-    "embeddings",
-    "runs",
-    "run",
-    "page",
-)
+    "data", "state", "colours", "curves", "predictions", "numbers", "map", "embeddings", "runs",
+    "run", "page",
+)  # fmt: skip
 
 
 def of_store(path: Path, data: str = "") -> str:
