@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 import cldyn
 from cldyn import cli, page
+from cldyn.experiment import describe
 from cldyn.page.cloud import seen
 from cldyn.page.thinning import BYTES, evenly, thin
 from cldyn.sweeps import with_predictions
@@ -196,6 +197,21 @@ def test_test_rows_have_the_classes_of_their_own_problem(store, file):
         within = max(points[at, label == one].std(0).max() for one in (0, 1))
         assert gap > 2 * within
         assert gap == pytest.approx(measured.class_gap[seed, rate, at].item(), rel=0.2)
+
+
+def test_embeddings_of_images_have_the_classes_of_their_images():
+    one = cldyn.Experiment(cldyn.sources.Digits(superclass="parity", test_size=50))
+    values = np.random.default_rng(0).normal(size=(2, 50, 4))
+    dims, coords = ("step", "test", "output"), {"step": [0, 1]}
+    sweep = xr.Dataset({"embeddings": (dims, values)}, coords, {"experiment": describe(one)})
+    told = content_of(page.of_sweeps("digits", {"": sweep}))["groups"][0]["embeddings"]
+    assert len(told["classes"]) == 2 and len(told["subclasses"]) == 10
+    rows = one.problem.opened().test(np.float32)
+    wanted = np.stack([rows.classes.argmax(0), rows.subclasses.argmax(0)], 1)
+    names = [[one - 1 for one in told[part]] for part in ("classes", "subclasses")]
+    (labels,) = told["labels"]
+    held = [[names[0][label], names[1][subclass]] for label, subclass in labels]
+    np.testing.assert_array_equal(held, wanted)
 
 
 def test_pages_that_cannot_be_made_are_refused_in_one_line(store, tmp_path, capsys):

@@ -154,7 +154,8 @@ class _Members:
         assert experiment is not None
         try:
             with numerics(experiment.precision):
-                rows = experiment.replace(**changed).problem.test(np.dtype(experiment.precision))
+                problem = nouns.cast(experiment.replace(**changed).problem, experiment.precision)
+                rows = problem.test(np.dtype(experiment.precision))
         except (ValueError, OSError, AttributeError):
             return nobody, nobody
         members = np.asarray(rows.classes), np.asarray(rows.subclasses)
