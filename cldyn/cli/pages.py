@@ -7,8 +7,8 @@ from typing import Annotated
 import tyro
 
 from cldyn import page
-from cldyn.checks import refuse, require
-from cldyn.cli.results import Data, check_file
+from cldyn.checks import require
+from cldyn.cli.results import Data, check_file, undamaged
 
 _MADE_BY = "Made by cldyn"  # what every page says at its end
 
@@ -42,13 +42,8 @@ class Page:
         name = "page" if store.name == "trajectories.zarr" else store.name.removesuffix(".zarr")
         out = self.out or store.with_name(f"{name}.html")
         _check(out)
-        try:
+        with undamaged(self.store):
             told = page.of_store(store, str(self.data or ""))
-        except ValueError as error:
-            if "checksum" not in str(error):
-                raise
-            allowed = "one without damaged chunks; the same sweep again mends them"
-            refuse("store", str(self.store), allowed)
         out.write_text(told, encoding="utf-8")
         print(f"{out} ({len(told) / 1e6:.1f} MB) opens in any browser.")
         return 0

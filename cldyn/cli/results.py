@@ -1,6 +1,7 @@
 """Results of a command: a folder with a figure, a page, a table and trajectories; what is told."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -35,6 +36,18 @@ def check_file(name: str, file: Path | None) -> None:
             file.unlink()
     except OSError as error:
         refuse(name, str(file), f"a file that can be written ({error.strerror})")
+
+
+@contextmanager
+def undamaged(store: Path) -> Iterator[None]:
+    """What reads a store says in one line that a chunk of it is not as it was written."""
+    try:
+        yield
+    except ValueError as error:
+        if "checksum" not in str(error):
+            raise
+        allowed = "one without damaged chunks; the same sweep again mends them"
+        refuse("store", str(store), allowed)
 
 
 def writable(folder: Path) -> Path:

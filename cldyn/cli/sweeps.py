@@ -10,9 +10,9 @@ import tyro
 
 from cldyn import plots, sizes
 from cldyn.axes import Swept, swept
-from cldyn.checks import refuse, require
+from cldyn.checks import require
 from cldyn.claims.comparison import beside, comparison, summary
-from cldyn.cli.results import FORMATS, Data, Words, check_file, placed
+from cldyn.cli.results import FORMATS, Data, Words, check_file, placed, undamaged
 from cldyn.sweeps import survey, sweep
 from cldyn.sweeps.store import Store
 
@@ -162,16 +162,11 @@ class Compare:
         require(kind in FORMATS, "figure", str(self.figure), f"a file.{', file.'.join(FORMATS)}")
         for name, file in (("table", self.table), ("figure", self.figure)):
             check_file(name, file)
-        try:
+        with undamaged(self.store):
             if self.paper:
                 print(beside(self.store, sizes.named(self.paper)), flush=True)
                 return 0
             rows, drawn = comparison(self.store, str(self.data or ""))
-        except ValueError as error:
-            if "checksum" not in str(error):
-                raise
-            allowed = "one without damaged chunks; the same sweep again mends them"
-            refuse("store", str(self.store), allowed)
         print(summary(rows), flush=True)
         if self.table:
             rows.to_csv(self.table, index=False)

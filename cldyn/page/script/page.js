@@ -52,20 +52,26 @@ function drawAll() {
   drawMap(group, runs);
   drawRuns(group, runs);
   drawRun(group);
-  drawTime();
+  showTime();
 }
 
-// What moves with time: cursors, the map of now, embeddings; tables follow when it rests.
+// What is drawn anew as time moves, where it depends on it.
 function drawTime() {
   look.time = state.time;
-  const index = timeIndex(group), measure = group.measures.get(look.measure);
+  const measure = group.measures.get(look.measure);
+  if (group.column(look.x) && measure?.timed) drawn = drawCurves(group, runs);
+  if (look.value === "now" || look.boundary === "learned" || group.predicted.get(look.measure)?.timed) drawMap(group, runs);
+  showTime();
+}
+
+// What shows the time: the slider, cursors, embeddings; tables follow when it rests.
+function showTime() {
+  const index = timeIndex(group);
   if (group.time) {
     element("time").value = index;
     element("time-told").textContent = `${group.time.name} ${shown(group.time.values[index])}`;
   }
-  if (group.column(look.x) && measure?.timed) drawn = drawCurves(group, runs);
   moveCursor(group);
-  if (look.value === "now" || look.boundary === "learned" || group.predicted.get(look.measure)?.timed) drawMap(group, runs);
   drawCloud();
   clearTimeout(later);
   later = setTimeout(() => {
@@ -119,10 +125,8 @@ function fillControls() {
   fill("boundary", Object.entries(BOUNDARIES).filter(([name]) => there[name] ?? true));
   for (const name of ["logx", "logy", "logmap"]) element(name).checked = look[name] === "1";
   if (document.activeElement !== element("threshold")) element("threshold").value = look.threshold;
-  for (const name of ["view", "scale"]) {
-    look[name] = [...element(name).options].some((one) => one.value === state[name]) ? state[name] : defaults[name];
-    element(name).value = look[name];
-  }
+  fill("view", [["2", "two dimensions"], ["3", "three dimensions"]]);
+  fill("scale", [["fit", "of this step"], ["same", "of all steps"]]);
   element("clock").hidden = !group.time || group.time.values.length < 2;
   if (group.time) element("time").max = group.time.values.length - 1;
   element("colours").replaceChildren(...keysOf(measure));
